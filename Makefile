@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Everything in one environment; made again when the dependencies change.
+$(BIN)/zoo: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.PHONY: demo test lint readme clean
+
+demo: $(BIN)/zoo  ## the main job on the embedded digits: train, evaluate, export, measure
+	$(BIN)/zoo train mnist_cnn --dataset digits --output runs/demo
+	$(BIN)/zoo evaluate mnist_cnn --model runs/demo --output runs/demo
+	$(BIN)/zoo export mnist_cnn --model runs/demo --format saved_model tflite --quantize none float16 int8 --output runs/demo
+	@echo
+	@echo "model     runs/demo/model.keras, for a phone runs/demo/model_int8.tflite"
+	@echo "card      runs/demo/card.json"
+	@echo "pictures  runs/demo/curves.png confusion_matrix.png calibration.png mistakes.png"
+
+test: lint  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/zoo
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+readme: $(BIN)/zoo  ## render the table of the published models into the README
+	$(BIN)/python -m recipes.cards readme README.md
+
+clean:
+	rm -rf $(VENV) runs build dist

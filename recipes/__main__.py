@@ -1,0 +1,210 @@
+"""The command `zoo`: VERB RECIPE [OPTIONS], where the options are the arguments of the recipe's function of that name.
+
+Nothing heavy is imported before the recipe is known, so `zoo --help` and `zoo list` answer at once.
+"""
+
+import ast
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import io
+import json
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+VERBS = {
+    "list": "what there is: recipes and published models",
+    "train": "train a model on a data set",
+    "evaluate": "measure a model on a data set",
+    "predict": "use a model on files",
+    "sample": "draw new samples from a generative model",
+    "export": "write SavedModel, TFLite or ONNX, and measure each file",
+    "benchmark": "compare speed, as ratios in one run",
+}
+USAGE = "zoo VERB RECIPE [OPTIONS] [--json]"
+
+
+def main(arguments=None):
+    """Runs one command line and returns its exit status: 0, 2 for bad input, 130 after Ctrl-C, 1 for anything else."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in arguments
+    arguments = [argument for argument in arguments if argument != "--json"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _only_json(as_json) as answer:
+        try:
+            answer(_run(arguments))
+            return 0
+        except SystemExit as stop:  # from --help
+            return stop.code or 0
+        except KeyboardInterrupt:
+            return _fail("interrupted", answer, 130)
+        except (ValueError, OSError) as error:
+            return _fail(error, answer, 2)
+        except Exception as error:
+            return _fail(f"{type(error).__name__}: {error} (ZOO_DEBUG=1 shows where)", answer, 1)
+
+
+def recipes():
+    """Name to first docstring line of every recipe: the files that `recipes` and `zoo` both have."""
+    library = _library()
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if not path.name.startswith("_") and (library / path.name).is_file():
+            found[path.stem] = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+    return found
+
+
+def _run(arguments):
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return {"verbs": VERBS, "recipes": recipes()}
+    verb, *rest = arguments
+    if verb == "--version":
+        from importlib.metadata import version as installed
+
+        version = installed("image-zoo")
+        print(version)
+        return {"version": version}
+    _check_name("verb", verb, VERBS)
+    if verb == "list":
+        if rest and rest[0] not in ("-h", "--help"):
+            raise ValueError(f"zoo list takes no {rest[0]}; accepted: --json")
+        return _list()
+    if not rest or rest[0] in ("-h", "--help"):
+        print(f"usage: zoo {verb} RECIPE [OPTIONS] [--json]\n\n{VERBS[verb]}; recipes: {', '.join(recipes())}\n"
+              f"\nzoo {verb} RECIPE --help lists the options")  # fmt: skip
+        if not rest:
+            raise ValueError(f"zoo {verb} needs a recipe; accepted: {', '.join(recipes())}")
+        return {}
+    name, *options = rest
+    _check_name("recipe", name, recipes())
+    with _silent_start():
+        module = importlib.import_module(f"recipes.{name}")
+    function = getattr(module, verb, None)
+    if function is None:
+        able = [other for other in VERBS if hasattr(module, other)]
+        raise ValueError(f"{name} has no verb {verb!r}; accepted: {', '.join(able)}")
+    return function(**_parse(function, options, f"zoo {verb} {name}"))
+
+
+def _parse(function, options, program):
+    """Options of the command line as keyword arguments of a recipe's function, a mistake as one line."""
+    import functools
+
+    import tyro
+
+    @functools.wraps(function)
+    def keywords(**arguments):
+        return arguments
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(keywords, args=options, prog=program)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    lines = [line.strip("│ ").strip() for line in complaint.getvalue().splitlines()]
+    lines = [line for line in lines if line and line[0] not in "╭╰"]
+    rules = [index for index, line in enumerate(lines) if not line.strip("─")] or [len(lines)]
+    message = " ".join(lines[: rules[0]])
+    if "Perhaps you meant:" in lines:
+        message += f"; did you mean {lines[lines.index('Perhaps you meant:') + 1]}?"
+    raise ValueError(f"{message.rstrip('.')} ({program} --help lists the options)")
+
+
+def _list():
+    published = {}
+    packaged = _library() / "saved_models"
+    folder = packaged if packaged.is_dir() else _library().parent / "saved_models"
+    for path in sorted(folder.glob("*/card.json")):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        published[path.parent.name] = {
+            key: card[key] for key in ("builder", "task", "metrics", "parameters", "files")
+        } | {"dataset": card["dataset"]["name"]}
+    print("recipes")
+    for name, line in recipes().items():
+        print(f"  {name:24}{line}")
+    print("\npublished models")
+    for name, card in published.items():
+        metric, value = next(iter(card["metrics"].items()))
+        files = ", ".join(f"{entry['file']} {entry['bytes'] / 1000:.0f} kB" for entry in card["files"])
+        print(f"  {name:24}{card['dataset']}: {metric} {value:.4f}, {card['parameters']:,} parameters; {files}")
+    return {"recipes": recipes(), "published": published}
+
+
+def _help():
+    verbs = "\n".join(f"  {verb:11}{line}" for verb, line in VERBS.items())
+    names = "\n".join(textwrap.indent(f"{name:24}{line}", "  ") for name, line in recipes().items())
+    return (
+        f"usage: {USAGE}\n\nverbs\n{verbs}\n\nrecipes\n{names}\n\n"
+        "zoo VERB RECIPE --help lists the options; --json prints one JSON object and nothing else."
+    )
+
+
+def _library():
+    return Path(importlib.util.find_spec("zoo").origin).parent
+
+
+def _check_name(kind, name, names):
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown {kind} {name!r}{hint}; accepted: {', '.join(names)}")
+
+
+def _fail(error, answer, status):
+    if os.environ.get("ZOO_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        error = f"{error.filename}: {error.strerror}"
+    message = " ".join(str(error).split())
+    message = message if len(message) <= 600 else message[:600] + " ..."
+    print(f"zoo: {message}", file=sys.stderr)
+    answer({"error": message})
+    return status
+
+
+@contextlib.contextmanager
+def _silent_start():
+    """Lets TensorFlow load and look for devices without its pages of native log on standard error."""
+    sys.stderr.flush()
+    real, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        yield
+    finally:
+        os.dup2(real, 2)
+        os.close(real)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _only_json(wanted):
+    """Keeps standard output for one JSON object: all else, also from native code and child processes, goes to stderr."""
+    if not wanted:
+        yield lambda result: None
+        return
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    answers = []
+    try:
+        yield answers.append
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+        print(json.dumps(answers[-1] if answers else {}, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Cards: what a model is, what it was trained on and what it reached, as `card.json` beside its files.
+
+python -m recipes.cards publish mnist_cnn RUN RUN RUN   # maintainers: runs of several seeds to saved_models/mnist_cnn
+python -m recipes.cards readme README.md                # render the table of the published models into the README
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from zoo import pretrained
+
+PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
+TABLE = ("<!-- table of the published models: python -m recipes.cards readme README.md -->", "<!-- end of table -->")
+
+
+def environment():
+    """Versions, hardware and commit of this run."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True, text=True,
+    ) if shutil.which("git") else None  # fmt: skip
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "hardware": f"{cpu}, {os.cpu_count()} cores",
+        "commit": git.stdout.strip() if git and git.returncode == 0 else "",
+    }
+
+
+def command():
+    """The command line of this process as a user would type it."""
+    return " ".join(["zoo", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("zoo", "__main__.py") else ""
+
+
+def dataset_entry(data):
+    """What a card says of an image data set."""
+    return {
+        "name": data.name,
+        "version": data.version,
+        "licence": data.licence,
+        "splits": {name: len(labels) for name, (_, labels) in data.splits.items()},
+        "skipped_files": len(data.skipped),
+    }
+
+
+def file_entry(path, **figures):
+    """What a card says of one file or folder: format, bytes, sha256, and the figures measured on it."""
+    path = Path(path)
+    entry = {"file": path.name, "format": path.suffix.lstrip(".") or "saved_model"}
+    if path.is_dir():
+        entry["bytes"] = sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+    else:
+        entry |= {"bytes": path.stat().st_size, "sha256": pretrained.sha256(path)}
+    return entry | figures
+
+
+def write(folder, card):
+    """Writes `card.json` whole or not at all."""
+    from recipes.training import write_text
+
+    write_text(Path(folder, "card.json"), json.dumps(card, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def beside(path):
+    """The card beside a model file, or an empty one."""
+    card = Path(path).parent / "card.json"
+    return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+
+
+def table(rows):
+    """Text of a table with aligned columns; the rows are dictionaries with the same keys, floats get four digits."""
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    lines = [list(rows[0]), *cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _cell(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def readme_table():
+    """The README's table of the published models, as Markdown."""
+    lines = ["| model | task | data | metric on the test split | parameters | file | bytes | metric of the file | ms |",
+             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for name in pretrained.names():
+        card = pretrained.card(name)
+        metric = next(iter(card["metrics"]))
+        for index, entry in enumerate(card["files"]):
+            head = ["", "", "", "", ""]
+            if index == 0:
+                seeds = card.get("seeds", {})
+                mean = f" (mean of {len(seeds)} seeds {np.mean(list(seeds.values())):.4f})" if seeds else ""
+                head = [f"`{name}`", card["task"], card["dataset"]["name"]]
+                head += [f"{metric} {card['metrics'][metric]:.4f}{mean}", f"{card['parameters']:,}"]
+            tail = [f"`{entry['file']}`", f"{entry['bytes']:,}", f"{entry['metrics'][metric]:.4f}"]
+            tail += [f"{entry['latency_ms']:.2f}"]
+            lines.append("| " + " | ".join(head + tail) + " |")
+    return "\n".join(lines)
+
+
+def render_readme(path):
+    """Writes the table of the published models between its two marks in the README."""
+    text = Path(path).read_text(encoding="utf-8")
+    before, rest = text.split(TABLE[0])
+    after = rest.split(TABLE[1])[1]
+    Path(path).write_text(f"{before}{TABLE[0]}\n{readme_table()}\n{TABLE[1]}{after}", encoding="utf-8")
+
+
+def publish(name, *runs):
+    """Copies the run with the best validation figure to `saved_models/<name>`, the seeds of all in its card.
+
+    Each run holds `model.keras`, `model.tflite` and a card with both files in it. The choice looks at the validation
+    split only; the test figures of all seeds stand in the card.
+    """
+    cards = [json.loads(Path(run, "card.json").read_text(encoding="utf-8")) for run in runs]
+    metric = next(iter(cards[0]["metrics"]))
+    best = max(range(len(runs)), key=lambda index: cards[index]["training"]["validation"][metric])
+    card = {"name": name, **{key: value for key, value in cards[best].items() if key != "name"}}
+    card["seeds"] = {str(one["training"]["arguments"]["seed"]): one["metrics"][metric] for one in cards}
+    target = pretrained.directory() / name
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in card["files"]:
+        shutil.copyfile(Path(runs[best], entry["file"]), target / entry["file"])
+    write(target, card)
+
+
+if __name__ == "__main__":
+    {"publish": publish, "readme": render_readme}[sys.argv[1]](*sys.argv[2:])

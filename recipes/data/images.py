@@ -1,0 +1,326 @@
+"""Labelled images: the embedded digits, tensorflow-datasets by name, or a folder `class/*.png`.
+
+A split is held in memory as uint8, already in the size of the network: the pipeline then costs a gather and one affine
+transform per batch, and nothing is decoded twice.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+SPLITS = ("train", "validation", "test")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+OFFLINE = "without a network: --dataset digits, or --dataset FOLDER of class/*.png, or --manual-dir with its files"
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A labelled data set in memory.
+
+    Attributes:
+        name: Its name, or the name of its folder.
+        version: Version as its publisher gives it, or "".
+        licence: Licence as its publisher gives it, or "".
+        class_names: One name per class, in the order of the labels.
+        splits: Split name to (images, labels): uint8 (count, height, width, channels) and int32 (count,).
+        skipped: Files that could not be read.
+    """
+
+    name: str
+    class_names: tuple
+    splits: dict
+    version: str = ""
+    licence: str = ""
+    skipped: tuple = field(default=())
+
+    @property
+    def image_shape(self):
+        return next(iter(self.splits.values()))[0].shape[1:]
+
+    def split(self, name):
+        """(images, labels) of "train", "validation", "test" or "all"."""
+        if name == "all":
+            images, labels = zip(*self.splits.values(), strict=True)
+            return np.concatenate(images), np.concatenate(labels)
+        if name not in self.splits:
+            raise ValueError(f"the split must be one of {', '.join(self.splits)}, all; got {name!r}")
+        return self.splits[name]
+
+
+def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None):
+    """Loads a data set for classification.
+
+    Args:
+        dataset: "digits" (embedded), a folder `class/*.png` or `train|validation|test/class/*.png`, or the name of
+            any image classification set of tensorflow-datasets.
+        input_shape: (height, width, channels) to bring the images to. None keeps their own, where they all have the
+            same, and means (28, 28, 1) where they vary.
+        data_dir: Where tensorflow-datasets keeps its files (its own default when None).
+        manual_dir: Folder with the original files of the set, got by hand, for a machine without a network.
+
+    Returns:
+        An `ImageDataset` with the splits "train", "validation" and "test". Splits that the publisher does not give are
+        cut from "train", by class, in the same way each time.
+
+    Raises:
+        ValueError: If there is no such data set, or it is not one of labelled images, or it cannot be downloaded.
+    """
+    if Path(dataset).is_dir():
+        return _load_folder(Path(dataset), input_shape or (28, 28, 1))
+    if dataset == "digits":
+        return _load_digits(input_shape or (28, 28, 1))
+    if dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
+        raise ValueError(f"there is no folder {dataset}")
+    return _load_tfds(dataset, input_shape, data_dir, manual_dir)
+
+
+def read(path, input_shape):
+    """Reads an image file as uint8 (height, width, channels): turned upright, on white where transparent, padded to
+    the shape's proportions with the colour of its border, and resized.
+
+    Raises:
+        ValueError: If the file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits
+                image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return _fit(image, input_shape)
+    except FileNotFoundError:
+        raise ValueError(f"there is no image {path}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is not an image that can be read (PNG, JPEG, BMP, GIF, WebP, TIFF)") from error
+
+
+def border(images):
+    """Mean brightness, 0 to 255, of the outermost pixels of uint8 images (..., height, width, channels)."""
+    edges = [images[..., :1, :, :], images[..., -1:, :, :], images[..., :, :1, :], images[..., :, -1:, :]]
+    return float(np.mean([edge.mean() for edge in edges]))
+
+
+def files(folder):
+    """Image files below a folder, sorted, hidden ones left out."""
+    found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0):
+    """One endless-looking stream over all epochs: float32 images in [0, 1] and one-hot labels.
+
+    The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number, so a resumed
+    training sees what an uninterrupted one would have seen.
+
+    Args:
+        images: uint8 (count, height, width, channels).
+        labels: int (count,).
+        num_classes: Width of the one-hot labels.
+        batch_size: Images per batch.
+        steps: Batches per epoch, at most count // batch_size.
+        epochs: Number of epochs of the whole training.
+        first_epoch: Where a resumed training goes on.
+        seed: Seed of order and augmentation.
+        augment: Strength of the random affine transform, 0 for none; see `affine`.
+    """
+    with tf.device("cpu"):
+        images, labels = tf.constant(images), tf.constant(labels, tf.int32)
+
+    def epoch_batches(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), seed=[seed, tf.cast(epoch, tf.int32)])
+        order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
+        return tf.data.Dataset.from_tensor_slices(order).enumerate(epoch * steps)
+
+    def batch(step, chosen):
+        x = tf.cast(tf.gather(images, chosen), tf.float32) / 255.0
+        if augment:
+            x = affine(x, seed=[seed, tf.cast(step, tf.int32)], strength=augment)
+        return x, tf.one_hot(tf.gather(labels, chosen), num_classes)
+
+    data = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
+    return data.map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(images, labels, *, num_classes, batch_size=500):
+    """A split in order: float32 images in [0, 1] and one-hot labels."""
+    examples = tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
+    return examples.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.one_hot(y, num_classes))).prefetch(2)
+
+
+def affine(images, seed, strength=1.0):
+    """One random affine transform per image of a batch, bilinear, black outside.
+
+    At strength 1: rotation within 10 degrees, shear within 0.1, zoom within 10 % and shift within 7 % of the side.
+    """
+    shape = tf.shape(images)
+    count, height, width = shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
+    draw = tf.random.stateless_uniform((6, count), seed, -strength, strength)
+    angle, shear = draw[0] * (10 * np.pi / 180), draw[1] * 0.1
+    zoom_x, zoom_y = 1 + 0.1 * draw[2], 1 + 0.1 * draw[3]
+    # from output to input pixels: rotate and shear, then scale, about the centre
+    a, b = zoom_x * tf.cos(angle), zoom_x * (tf.sin(angle) + shear)
+    c, d = -zoom_y * tf.sin(angle), zoom_y * tf.cos(angle)
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    shift_x = centre_x - a * centre_x - b * centre_y + 0.07 * width * draw[4]
+    shift_y = centre_y - c * centre_x - d * centre_y + 0.07 * height * draw[5]
+    zero = tf.zeros_like(a)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([a, b, shift_x, c, d, shift_y, zero, zero], axis=1),
+        output_shape=shape[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+
+
+def _fit(image, input_shape):
+    height, width, channels = input_shape
+    if channels not in (1, 3):
+        raise ValueError(f"images have 1 or 3 channels, got input_shape {tuple(input_shape)}")
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.width * height != image.height * width:
+        edge = np.asarray(image.resize((16, 16)))
+        edge = np.concatenate([edge[0], edge[-1], edge[:, 0], edge[:, -1]])
+        side = max(image.width / width, image.height / height)
+        size = max(1, round(side * width)), max(1, round(side * height))
+        colour = np.median(edge, axis=0).astype(int)
+        image = ImageOps.pad(image, size, color=int(colour) if channels == 1 else tuple(colour.tolist()))
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(height, width, channels)
+
+
+def _fit_all(images, input_shape):
+    if images.shape[1:] == tuple(input_shape):
+        return images
+    return np.stack([_fit(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), input_shape)
+                     for image in images])  # fmt: skip
+
+
+def _cut(labels, fractions, at_most=5000):
+    """Cuts off one set of indices per fraction, each class in its proportion, and gives the rest first."""
+    random = np.random.default_rng(0)  # the split belongs to the data set, not to a run: it never changes
+    parts = [[] for _ in range(len(fractions) + 1)]
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        for part, fraction in zip(parts[1:], fractions, strict=True):
+            count = max(1, round(min(fraction, at_most / len(labels)) * len(labels[labels == label])))
+            part.extend(members[:count])
+            members = members[count:]
+        parts[0].extend(members)
+    return [np.sort(np.array(part, dtype=int)) for part in parts]
+
+
+def _complete(splits):
+    """Adds the splits that a data set lacks, cut from "train"."""
+    fractions = {"validation": 0.1, "test": 0.2}
+    missing = [name for name in fractions if name not in splits]
+    if missing:
+        images, labels = splits["train"]
+        rest, *cuts = _cut(labels, [fractions[name] for name in missing])
+        splits = {**splits, "train": (images[rest], labels[rest])}
+        splits.update({name: (images[cut], labels[cut]) for name, cut in zip(missing, cuts, strict=True)})
+    return {name: splits[name] for name in SPLITS}
+
+
+def _load_digits(input_shape):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    # As in MNIST: the digit in a box of 20 x 20, on a field of 28 x 28
+    framed = [np.pad(Image.fromarray(image).resize((20, 20), Image.Resampling.BICUBIC), 4) for image in small]
+    images = _fit_all(np.stack(framed)[..., None], input_shape)
+    names = tuple(str(name) for name in digits.target_names)
+    splits = _complete({"train": (images, digits.target.astype(np.int32))})
+    return ImageDataset("digits", names, splits, version="scikit-learn", licence="CC BY 4.0")
+
+
+def _load_folder(folder, input_shape):
+    roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+    if "train" not in roots:
+        roots = {"test": folder / "test"} if set(roots) == {"test"} else {"train": folder}
+    names = sorted({path.name for root in roots.values() for path in root.iterdir() if path.is_dir() and files(path)})
+    if not names:
+        raise ValueError(f"{folder} has no images: it should hold one folder per class, class/*.png or *.jpg")
+    if len(names) < 2:
+        raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
+    splits, skipped = {}, []
+    for split, root in roots.items():
+        paths = [(path, label) for label, name in enumerate(names) for path in files(root / name)]
+
+        def read_or_none(entry):
+            try:
+                return read(entry[0], input_shape)
+            except ValueError:
+                return None
+
+        with ThreadPoolExecutor() as pool:
+            images = list(pool.map(read_or_none, paths))
+        skipped += [str(path) for (path, _), image in zip(paths, images, strict=True) if image is None]
+        good = [(image, label) for (_, label), image in zip(paths, images, strict=True) if image is not None]
+        if good:
+            splits[split] = np.stack([image for image, _ in good]), np.array([label for _, label in good], np.int32)
+    for path in skipped:
+        logging.getLogger("zoo").warning("skipped %s: not an image that can be read", path)
+    if not splits:
+        raise ValueError(f"{folder} has no image that can be read: {len(skipped)} files were skipped")
+    if "train" in splits:
+        counts = np.bincount(splits["train"][1], minlength=len(names))
+        needed = 1 + len(set(SPLITS) - set(splits))
+        if counts.min() < needed:
+            few = names[int(counts.argmin())]
+            raise ValueError(f"{folder / few} has {counts.min()} readable images: the splits need {needed} per class")
+        splits = _complete(splits)
+    return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped))
+
+
+def _load_tfds(dataset, input_shape, data_dir, manual_dir):
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
+
+    downloader.MAX_RETRIES = 1  # ten silent tries would keep a user without a network waiting for minutes
+    for name in ("absl", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError:
+        import difflib
+
+        near = difflib.get_close_matches(dataset, ["digits", *tfds.list_builders()], n=1)
+        hint = f" (did you mean {near[0]!r}?);" if near else ";"
+        raise ValueError(
+            f"there is no folder or data set {dataset!r}{hint} accepted: digits, a folder, a name of tensorflow-datasets"
+        ) from None
+    features = builder.info.features
+    if not isinstance(features, dict | tfds.features.FeaturesDict) or not {"image", "label"} <= set(features):
+        raise ValueError(f"{dataset} is not a set of labelled images: it has {', '.join(features or [])}")
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    except Exception as error:  # each downloader, and each data set's own code, has its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{dataset} cannot be downloaded ({reason[:120]}); {OFFLINE}") from error
+
+    shape = input_shape or (features["image"].shape if None not in features["image"].shape else (28, 28, 1))
+    splits = {}
+    for split in (name for name in SPLITS if name in builder.info.splits):
+        examples = builder.as_dataset(split=split, shuffle_files=False)
+        batch_size = 1 if None in features["image"].shape else 4096
+        batches = list(tfds.as_numpy(examples.map(lambda e: (e["image"], e["label"])).batch(batch_size)))
+        images = np.concatenate([_fit_all(batch, shape) for batch, _ in batches])
+        splits[split] = images, np.concatenate([labels for _, labels in batches]).astype(np.int32)
+    return ImageDataset(
+        dataset,
+        tuple(features["label"].names),
+        _complete(splits),
+        version=str(builder.info.version),
+        licence=builder.info.redistribution_info.license,
+    )

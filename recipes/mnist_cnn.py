@@ -1,0 +1,469 @@
+"""Digit classifier: small grey images (or colour ones) to one of a few classes.
+
+Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`, `fashion_mnist`, `kmnist`, `cifar10` or
+any image classification set of tensorflow-datasets; or a folder `class/*.png`.
+
+    zoo train mnist_cnn --dataset mnist
+
+RESULTS
+"""
+
+import csv
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from tyro.conf import Positional
+
+import zoo
+from recipes import benchmark as timing
+from recipes import cards, plots, training
+from recipes.data import images as data
+from zoo import export as exporting
+from zoo.metrics import expected_calibration_error
+
+TASK = "image classification"
+
+
+def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None):
+    """Loads "digits", a set of tensorflow-datasets or a folder; see `recipes.data.images.load`."""
+    return data.load(str(dataset), input_shape=input_shape, data_dir=data_dir, manual_dir=manual_dir)
+
+
+@training.resumable
+def train(
+    *,
+    dataset: str = "digits",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.02,
+    label_smoothing: float = 0.05,
+    augment: float = 1.0,
+    filters: tuple[int, ...] = (16, 32, 64),
+    convolutions: int = 2,
+    padding: Literal["valid", "same"] = "same",
+    batch_normalization: bool = True,
+    global_pooling: bool = True,
+    dense_units: int = 0,
+    dropout: float = 0.3,
+    input_shape: tuple[int, int, int] | None = None,
+    weights: str | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    deterministic: bool = True,
+    precision: training.Precision = "float32",
+    device: training.Device = "auto",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+):
+    """Trains a digit classifier (AdamW, one warm-up and cosine cycle) and measures it on the test split.
+
+    Args:
+        dataset: digits, a folder of class/*.png, or a name of tensorflow-datasets (mnist, fashion_mnist, ...).
+        epochs: Passes over the data; by default 24, and more for a small set, until 1,000 steps are done.
+        batch_size: Images per step; by default 128, and less for a small set, so that an epoch has 32 steps.
+        learning_rate: Highest learning rate of the cycle.
+        weight_decay: Decoupled weight decay of AdamW, of the kernels only.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        augment: Strength of the random rotation, shear, zoom and shift; 0 for none.
+        filters: Filters of each stage of the network.
+        convolutions: Convolutions per stage.
+        padding: Padding of the convolutions.
+        batch_normalization: Whether to normalise after each convolution.
+        global_pooling: Whether to average over the image before the last layer.
+        dense_units: Units of the hidden fully connected layer; 0 for none.
+        dropout: Share of the last features dropped in training.
+        input_shape: Height, width and channels of the network; by default those of the data set.
+        weights: Model to start from: a published data set's name or a .keras file; it decides the network.
+        patience: Epochs without a better validation accuracy after which to stop; by default never early.
+        seed: Seed of weights, order and augmentation.
+        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
+        precision: Precision of the computation; the model is saved in float32.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder of the run; by default a new one, runs/mnist_cnn/TIME-DATASET.
+        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+    """
+    _check(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, label_smoothing=label_smoothing)
+    arguments = dict(locals())
+    training.seed_everything(seed, deterministic)
+    strategy = training.distribution(device)
+    images = datasets(dataset, input_shape, data_dir, manual_dir)
+    x, y = images.split("train")
+    num_classes = len(images.class_names)
+    batch_size = batch_size or min(128, max(1, len(y) // 32))
+    batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
+    epochs = epochs or max(24, math.ceil(1000 / steps))
+    run = training.start("mnist_cnn", arguments)
+
+    with strategy.scope(), training.precision(precision):
+        model = zoo.mnist_cnn(
+            images.image_shape,
+            num_classes,
+            filters=tuple(filters),
+            convolutions=convolutions,
+            padding=padding,
+            batch_normalization=batch_normalization,
+            global_pooling=global_pooling,
+            dense_units=dense_units,
+            dropout=dropout,
+            weights=weights,
+        )
+        warm_up = max(1, steps * epochs // 5)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
+        )
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        model.compile(
+            optimizer,
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
+            metrics=["accuracy"],
+            steps_per_execution=steps_per_execution,
+        )
+    print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
+
+    def batches(first_epoch):
+        return data.training_batches(
+            x, y, num_classes=num_classes, batch_size=batch_size, steps=steps, epochs=epochs,
+            first_epoch=first_epoch, seed=seed, augment=augment,
+        )  # fmt: skip
+
+    validation = data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
+    try:
+        training.fit(
+            model, batches, run=run, epochs=epochs, steps=steps, validation=validation,
+            monitor="val_accuracy", mode="max", patience=patience,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+        print(
+            f"interrupted: {run.folder / 'model.keras'} holds the best so far; zoo train mnist_cnn --resume {run.folder}"
+        )
+        raise
+    model = exporting.float32_copy(model)
+    training.save_model(model, run.folder / "model.keras")
+
+    def probabilities(pixels):
+        return model.predict(pixels / np.float32(255), batch_size=500, verbose=0)
+
+    figures = measure(probabilities, *images.split("test"), images.class_names, run.folder)
+    plots.curves(run.history, run.folder / "curves.png")
+    card = {
+        "name": "mnist_cnn",
+        "builder": "mnist_cnn",
+        "task": TASK,
+        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
+        "metrics": figures["metrics"],
+        "baselines": figures["baselines"],
+        "per_class": figures["per_class"],
+        "parameters": model.count_params(),
+        "files": [_measured_file(run.folder / "model.keras", probabilities, figures["metrics"]["accuracy"], images)],
+        "training": {
+            "command": cards.command(),
+            "arguments": run.arguments | {"epochs": epochs},
+            "validation": {"accuracy": max(row["val_accuracy"] for row in run.history)},
+            "seconds": round(sum(row["seconds"] for row in run.history), 1),
+        },
+        **cards.environment(),
+        "licence": {"weights": "Apache-2.0", "data": images.licence},
+    }
+    cards.write(run.folder, card)
+    training.finish(run)
+    print(f"test accuracy {figures['metrics']['accuracy']:.4f}; model, card and pictures are in {run.folder}")
+    return {"output": run.folder, "model": run.folder / "model.keras", "epochs": len(run.history), **figures,
+            "parameters": card["parameters"], "seconds": card["training"]["seconds"]}  # fmt: skip
+
+
+def evaluate(
+    *,
+    model: str = "mnist_cnn",
+    dataset: str = "digits",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Measures a model: accuracy, per-class table, confusion matrix, calibration, a sheet of its worst mistakes.
+
+    Args:
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        dataset: digits, a folder of class/*.png, or a name of tensorflow-datasets (mnist, fashion_mnist, ...).
+        split: Part of the data set to measure on.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the pictures and evaluation.json; by default a new one under runs/mnist_cnn.
+    """
+    classifier = Classifier(model)
+    images = datasets(dataset, classifier.input_shape, data_dir, manual_dir)
+    x, y = images.split(split)
+    y = classifier.match_labels(images.class_names, y)
+    folder = training.output_folder("mnist_cnn", f"evaluate-{images.name}", output)
+    figures = measure(classifier, x, y, classifier.labels, folder)
+    figures = {"model": classifier.path, "dataset": images.name, "split": split, "images": len(y),
+               "skipped_files": len(images.skipped), **figures}  # fmt: skip
+    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(figures["per_class"]))
+    print(f"\naccuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} images of {images.name} ({split}); "
+          f"pictures are in {folder}")  # fmt: skip
+    return {**figures, "output": folder}
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]],
+    *,
+    model: str = "mnist_cnn",
+    invert: Literal["auto", "yes", "no"] = "auto",
+    output: Path | None = None,
+):
+    """Names what is on images: prints a table, writes it as CSV and JSON, and a sheet of the images as the model saw them.
+
+    Args:
+        paths: Image files and folders of images.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        invert: Whether to turn dark on light into light on dark; auto does so where the border of the image is on the
+            other side of grey than the border of the training images.
+        output: Folder for the results; by default a new one under runs/mnist_cnn.
+    """
+    classifier = Classifier(model)
+    if not paths:
+        raise ValueError("no image given: name image files or folders of images")
+    found, skipped, pixels, inverted = [], [], [], []
+    for path in paths:
+        listed = data.files(path) if path.is_dir() else [path]
+        if not listed:
+            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+        for file in listed:
+            try:
+                image = data.read(file, classifier.input_shape)
+            except ValueError as error:
+                if not path.is_dir():
+                    raise
+                skipped.append(str(file))
+                print(f"skipped: {error}", file=sys.stderr)
+                continue
+            other_side = classifier.border is not None and (data.border(image) > 127) != (classifier.border > 127)
+            inverted.append(invert == "yes" or (invert == "auto" and other_side))
+            pixels.append(255 - image if inverted[-1] else image)
+            found.append(str(file))
+    if not found:
+        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
+    probabilities = classifier(np.stack(pixels))
+    rows = [
+        {"file": file, "label": classifier.labels[best], "confidence": float(row[best]), "inverted": turned}
+        for file, row, best, turned in zip(found, probabilities, probabilities.argmax(axis=1), inverted, strict=True)
+    ]
+    folder = training.output_folder("mnist_cnn", "predict", output)
+    predictions = [
+        row | {"probabilities": dict(zip(classifier.labels, map(float, values), strict=True))}
+        for row, values in zip(rows, probabilities, strict=True)
+    ]
+    training.write_text(folder / "predictions.json", json.dumps(predictions, indent=1))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    training.write_text(folder / "predictions.csv", text.getvalue())
+    captions = [f"{row['label']}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows]
+    plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
+    print(cards.table(rows))
+    print(f"\ntable and sheet are in {folder}")
+    return {"predictions": predictions, "skipped": skipped, "output": folder}
+
+
+def export(
+    *,
+    model: str = "mnist_cnn",
+    format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    dataset: str = "digits",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports a Keras model (uint8 pixels in, probabilities out) and measures every file that it wrote.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or more formats.
+        quantize: One or more precisions of the TFLite files.
+        dataset: Data to measure the accuracy on; its training split shows int8 the range of the activations.
+        split: Part of the data set to measure on.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the files and their card; by default a new one under runs/mnist_cnn.
+    """
+    classifier = Classifier(model)
+    if not isinstance(classifier.model, keras.Model):
+        raise ValueError(f"{classifier.path} is exported already: give a .keras file or a published model")
+    images = datasets(dataset, classifier.input_shape, data_dir, manual_dir)
+    x, y = images.split(split)
+    y = classifier.match_labels(images.class_names, y)
+    folder = training.output_folder("mnist_cnn", "export", output)
+    metadata = {
+        "name": "mnist_cnn", "task": TASK, "input": "uint8 pixels, 0 to 255", "border": classifier.border,
+        "dataset": classifier.card.get("dataset", {}).get("name"), "licence": classifier.card.get("licence"),
+    }  # fmt: skip
+    reference = classifier(x)
+    entries, rows = [], []
+    wanted = [(name, level) for name in format for level in (quantize if name == "tflite" else ("none",))]
+    for name, level in wanted:
+        path = folder / {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}[name]
+        if level != "none" and len(wanted) > 1:
+            path = path.with_stem(f"model_{level}")
+        representative = {"representative_data": images.split("train")[0][:500]} if level == "int8" else {}
+        exporting.export(classifier.model, path, format=name, quantize=level, labels=classifier.labels,
+                         metadata=metadata | {"quantize": level}, **representative)  # fmt: skip
+        exported = Classifier(path)
+        found = exported(x)
+        accuracy = float((found.argmax(axis=1) == y).mean())
+        entry = _measured_file(path, exported, accuracy, images, quantize=level,
+                               max_abs_difference=float(np.abs(found - reference).max()))  # fmt: skip
+        operations = exporting.operations(path) if name == "tflite" else []
+        entry |= {"operations": sorted(set(operations))} if operations else {}
+        entries.append(entry)
+        rows.append({"file": path.name, "quantize": level, "bytes": entry["bytes"], "ops": len(operations) or "-",
+                     "max difference": entry["max_abs_difference"], "accuracy": accuracy,
+                     "ms": entry["latency_ms"]})  # fmt: skip
+    names = {entry["file"] for entry in entries}
+    card = cards.beside(folder / "card.json") or classifier.card
+    card["files"] = [entry for entry in card.get("files", []) if entry["file"] not in names] + entries
+    card["files"] = [entry for entry in card["files"] if (folder / entry["file"]).exists()]
+    cards.write(folder, card)
+    accuracy = float((reference.argmax(axis=1) == y).mean())
+    print(cards.table(rows))
+    print(f"\nKeras: accuracy {accuracy:.4f} on {len(y):,} images of {images.name} ({split}); files are in {folder}")
+    return {
+        "output": folder,
+        "dataset": images.name,
+        "split": split,
+        "metrics": {"accuracy": accuracy},
+        "files": entries,
+    }
+
+
+class Classifier:
+    """Any form of a trained classifier: uint8 images (count, height, width, channels) to probabilities.
+
+    Attributes:
+        path: The file or folder.
+        model: The Keras model or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        input_shape: (height, width, channels).
+        labels: Names of the classes.
+        border: Mean brightness of the border of the training images, or None where it is not known.
+    """
+
+    def __init__(self, model):
+        self.path = _find(str(model))
+        self.card = cards.beside(self.path)
+        if self.path.suffix in (".keras", ".h5"):
+            self.model = zoo.load(self.path)
+            shape, count = self.model.input_shape, self.model.output_shape[-1]
+            labels, self.border = (
+                self.card.get("dataset", {}).get("classes"),
+                self.card.get("dataset", {}).get("border"),
+            )
+        else:
+            self.model = exporting.load(self.path)
+            shape, dtype = self.model.inputs.get("image", ((), ""))
+            count = len(self.model.labels)
+            labels, self.border = self.model.labels, self.model.metadata.get("border")
+            if dtype != "uint8":
+                raise ValueError(f"{self.path} does not classify images: its inputs are {self.model.inputs}")
+        if len(shape) != 4 or shape[-1] not in (1, 3):
+            raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
+        self.input_shape = tuple(shape[1:])
+        self.labels = [str(label) for label in labels or range(count)]
+
+    def __call__(self, images):
+        if isinstance(self.model, keras.Model):
+            return self.model.predict(images / np.float32(255), batch_size=500, verbose=0)
+        return np.concatenate([self.model(image=image[None])["probabilities"] for image in images])
+
+    def match_labels(self, class_names, labels):
+        """Labels of a data set in the order of this model's classes.
+
+        Raises:
+            ValueError: If the data set has a class that the model does not know.
+        """
+        unknown = [name for name in class_names if name not in self.labels]
+        if unknown:
+            raise ValueError(
+                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
+                f"the data set has {', '.join(class_names)}"
+            )
+        return np.array([self.labels.index(name) for name in class_names])[labels]
+
+
+def measure(classify, images, labels, class_names, folder):
+    """Figures and pictures of a classifier on one split, the pictures written into `folder`."""
+    probabilities = classify(images)
+    guesses, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    correct = guesses == labels
+    classes = range(len(class_names))
+    precision, recall, f1, support = precision_recall_fscore_support(labels, guesses, labels=classes, zero_division=0)
+    error = expected_calibration_error(probabilities, labels)
+    true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1)
+
+    plots.confusion_matrix(
+        confusion_matrix(labels, guesses, labels=classes), class_names, folder / "confusion_matrix.png"
+    )
+    plots.calibration(confidences, correct, error, folder / "calibration.png")
+    worst = [index for index in np.argsort(-confidences) if not correct[index]][:32]
+    captions = [f"{class_names[labels[i]]}, not {class_names[guesses[i]]}\n{confidences[i]:.0%} sure" for i in worst]
+    title = f"the most confident of {int((~correct).sum()):,} mistakes on {len(labels):,} images"
+    plots.sheet(images[worst], captions, folder / "mistakes.png", title=title)
+    return {
+        "metrics": {
+            "accuracy": float(correct.mean()),
+            "cross_entropy": float(-np.log(true).mean()),
+            "expected_calibration_error": error,
+        },
+        "baselines": {"most_frequent_class": {"accuracy": float(np.bincount(labels).max() / len(labels))}},
+        "per_class": [
+            {
+                "class": class_names[index],
+                "precision": float(precision[index]),
+                "recall": float(recall[index]),
+                "f1": float(f1[index]),
+                "images": int(support[index]),
+            }
+            for index in classes
+        ],  # fmt: skip
+    }
+
+
+def _measured_file(path, classify, accuracy, images, **figures):
+    one = images.split("test")[0][:1]
+    return cards.file_entry(path, metrics={"accuracy": accuracy}, measured_on=images.name, **figures,
+                            latency_ms=round(timing.latency(lambda: classify(one)), 4))  # fmt: skip
+
+
+def _find(model):
+    path = Path(model)
+    if (path / "model.keras").is_file():
+        return path / "model.keras"
+    if path.exists() or path.suffix:
+        return path
+    return zoo.pretrained.file(model)
+
+
+def _check(**values):
+    for name, value in values.items():
+        if name == "label_smoothing":
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {value}")
+        elif value is not None and value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")

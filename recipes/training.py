@@ -1,0 +1,321 @@
+"""What every recipe's `train` calls: seed, precision, device, a run folder, and a `fit` that can be killed and resumed.
+
+A run writes into its folder: `config.json` at once, `history.csv` and `backup/` after each epoch, TensorBoard logs under
+`tensorboard/`; the recipe adds `model.keras`, the card and the pictures at the end. `backup/` goes when the run is done.
+"""
+
+import contextlib
+import csv
+import functools
+import inspect
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.export import atomic
+
+Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu"]
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
+
+def seed_everything(seed, deterministic=True):
+    """Seeds Python, NumPy and TensorFlow; `deterministic` also picks operations that repeat to the bit."""
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def precision(policy):
+    """Builds what is built inside under a dtype policy: "float32", "mixed_float16" or "mixed_bfloat16"."""
+    former = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(former)
+
+
+def distribution(device):
+    """The `tf.distribute` strategy of a device name; model and optimizer are built in its `scope()`.
+
+    "auto" takes all GPUs of the host where there are any, else the CPU; "mirrored" copies the model to each GPU, or to
+    each logical CPU device where there is no GPU.
+
+    Raises:
+        ValueError: If this machine has no such device.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if device == "tpu":
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        except Exception as error:  # each version fails in its own way where there is no TPU
+            raise ValueError("device tpu: no TPU was found; accepted here: auto, cpu, mirrored") from error
+        return tf.distribute.TPUStrategy(resolver)
+    if device == "gpu" and not gpus:
+        raise ValueError("device gpu: TensorFlow sees no GPU; accepted here: auto, cpu, mirrored")
+    if device == "mirrored" or (device == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([item.name for item in devices])
+    return tf.distribute.OneDeviceStrategy("CPU:0") if device == "cpu" and gpus else tf.distribute.get_strategy()
+
+
+def execution_plan(count, batch_size):
+    """(batch size, steps per epoch, steps per execution) for `count` examples.
+
+    Several steps in one execution save a tenth of the time of a small network; the steps are rounded down to a multiple.
+    """
+    batch_size = min(batch_size, count)
+    steps = count // batch_size
+    per_execution = max(1, min(16, steps // 10))
+    return batch_size, steps - steps % per_execution, per_execution
+
+
+@dataclass
+class Run:
+    """A training run: its folder, and where it stands.
+
+    Attributes:
+        name: Name of the recipe.
+        folder: Folder of the run.
+        arguments: The arguments of `train`, as saved in `config.json`.
+        history: One dictionary per finished epoch.
+        started: Time of the start, in seconds.
+    """
+
+    name: str
+    folder: Path
+    arguments: dict
+    history: list = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def first_epoch(self):
+        return len(self.history)
+
+    @property
+    def backup(self):
+        return self.folder / "backup"
+
+
+def resumable(train):
+    """Gives `train(..., resume=FOLDER)` its meaning: the run goes on with the arguments that it was started with."""
+
+    @functools.wraps(train)
+    def wrapper(*args, **kwargs):
+        bound = inspect.signature(train).bind(*args, **kwargs)
+        bound.apply_defaults()
+        if bound.arguments["resume"] is None:
+            return train(**bound.arguments)
+        folder = Path(bound.arguments["resume"])
+        config = folder / "config.json"
+        if not config.is_file():
+            raise ValueError(f"nothing to resume in {folder}: it is not the folder of a run (it has no config.json)")
+        if (folder / "card.json").is_file():
+            raise ValueError(
+                f"nothing to resume in {folder}: the run is finished, its model is {folder / 'model.keras'}"
+            )
+        saved = json.loads(config.read_text(encoding="utf-8"))
+        for name, parameter in inspect.signature(train).parameters.items():
+            given = _plain(bound.arguments[name])
+            if name not in ("resume", "output") and given not in (_plain(parameter.default), saved[name]):
+                raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={given}: leave it out")
+        return train(**{**saved, "resume": folder, "output": folder})
+
+    return wrapper
+
+
+def start(name, arguments):
+    """Makes the folder of a run, or finds the state of the one to resume.
+
+    Args:
+        name: Name of the recipe.
+        arguments: The arguments of `train`, with `output`, `resume` and `dataset` among them.
+    """
+    if arguments["resume"]:
+        run = Run(name, Path(arguments["resume"]), arguments)
+        epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.weights.h5")]
+        if epochs:
+            with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
+                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+            run.history = rows[: max(epochs)]
+        print(f"resuming {run.folder} after epoch {run.first_epoch}")
+        return run
+    run = Run(name, output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"]), arguments)
+    shutil.rmtree(run.backup, ignore_errors=True)
+    (run.folder / "card.json").unlink(missing_ok=True)  # of a former run in the same folder
+    write_text(
+        run.folder / "config.json", json.dumps({key: _plain(value) for key, value in arguments.items()}, indent=1)
+    )
+    return run
+
+
+def output_folder(name, label, output=None):
+    """Makes the folder for what a command writes: `output`, or a new one under runs/NAME."""
+    label = "".join(mark if mark.isalnum() else "_" for mark in label)
+    folder = Path(output or Path("runs", name, f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"cannot write to {folder}: permission denied")
+    return folder
+
+
+def fit(model, batches, *, run, epochs, steps, validation, monitor="val_loss", mode="min", patience=None):
+    """Fits a compiled model and leaves the weights of its best epoch in it.
+
+    Args:
+        model: A compiled Keras model.
+        batches: Function of the first epoch that gives the stream of all batches from there on.
+        run: The `Run`, which says where to go on.
+        epochs: Number of epochs of the whole training.
+        steps: Batches per epoch.
+        validation: Data for `evaluate` after each epoch.
+        monitor: Name of the figure that says which epoch was the best.
+        mode: "min" or "max": whether less or more of it is better.
+        patience: Epochs without improvement after which training stops; None never stops early.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, when the best weights so far stand in the model.
+        ValueError: If the loss became NaN.
+    """
+    checkpoint = _Checkpoint(run, monitor, mode, patience)
+    callbacks = [
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False),
+        checkpoint,
+        _Interruptible(),
+    ]
+    if run.first_epoch:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(checkpoint.path(run.first_epoch))
+    try:
+        if run.first_epoch < epochs and not checkpoint.out_of_patience():
+            model.fit(
+                batches(run.first_epoch),
+                initial_epoch=run.first_epoch,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+    finally:
+        if checkpoint.best_path.is_file():
+            model.load_weights(checkpoint.best_path)
+    if checkpoint.diverged:
+        raise ValueError(f"the loss became NaN in epoch {len(run.history) + 1}: lower the learning rate")
+
+
+def finish(run):
+    """Removes the backup of a run that is complete."""
+    shutil.rmtree(run.backup, ignore_errors=True)
+
+
+def write_text(path, text):
+    """Writes a small file whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def save_model(model, path):
+    """Writes a `.keras` file whole or not at all."""
+    with atomic(path) as partial:
+        model.save(partial)
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """History, best weights and backup after each epoch, in an order that a kill at any moment cannot spoil."""
+
+    def __init__(self, run, monitor, mode, patience):
+        super().__init__()
+        self.run, self.monitor, self.sign, self.patience = run, monitor, 1 if mode == "min" else -1, patience
+        self.best_path = run.backup / "best.weights.h5"
+        self.diverged = False
+        run.backup.mkdir(exist_ok=True)
+
+    def path(self, epoch):
+        return self.run.backup / f"epoch-{epoch:04}.weights.h5"
+
+    def best_epoch(self):
+        """Index of the last of the best epochs so far."""
+        scores = [self.sign * row[self.monitor] for row in self.run.history]
+        return max(index for index, score in enumerate(scores) if score == min(scores))
+
+    def out_of_patience(self):
+        """Read off the history, so that a resumed run stops where the uninterrupted one would have."""
+        since = len(self.run.history) - 1 - self.best_epoch() if self.run.history else 0
+        return self.patience is not None and since >= self.patience
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begun = time.time()
+        # The state of dropout and its like is not saved with the weights: it starts anew from the epoch's number.
+        seed = self.run.arguments.get("seed", 0)
+        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        for number, state in enumerate(states):
+            state.assign(np.array([seed * 1000 + number, epoch << 20], dtype="uint32"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            self.diverged = True
+            return
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+        self.run.history.append({**row, "seconds": round(time.time() - self.begun, 2)})
+        if self.best_epoch() == len(self.run.history) - 1:
+            self._save(self.best_path)
+        with atomic(self.run.folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, self.run.history[0])
+            writer.writeheader()
+            writer.writerows(self.run.history)
+        self._save(self.path(epoch + 1))
+        self.path(epoch).unlink(missing_ok=True)
+        self.model.stop_training |= self.out_of_patience()
+
+    def _save(self, path):
+        partial = path.with_name("partial.weights.h5")
+        self.model.save_weights(partial, overwrite=True)
+        os.replace(partial, path)
+
+
+class _Interruptible(keras.callbacks.Callback):
+    """Turns Ctrl-C into an interruption between two batches, where nothing is half done."""
+
+    asked = False
+
+    def on_train_begin(self, logs=None):
+        def ask(*_):
+            if self.asked:  # the second time means now
+                raise KeyboardInterrupt
+            self.asked = True
+
+        with contextlib.suppress(ValueError):  # only the main thread may set a handler
+            self.former = signal.signal(signal.SIGINT, ask)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.asked:
+            signal.signal(signal.SIGINT, self.former)
+            raise KeyboardInterrupt
+
+    on_test_batch_end = on_train_batch_end
+
+    def on_train_end(self, logs=None):
+        if hasattr(self, "former"):
+            signal.signal(signal.SIGINT, self.former)
+
+
+def _plain(value):
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,22 @@
+"""Zoo: eight small vision and sound systems on Keras 3, each trained, measured and exported for a phone.
+
+    import zoo
+    model = zoo.mnist_cnn()           # a fresh network, to compile and fit
+    model = zoo.load("mnist_cnn")     # a published one, with its weights
+
+`zoo.export` (SavedModel, TFLite, ONNX) needs TensorFlow; everything else runs on the TensorFlow and the JAX backend.
+"""
+
+import importlib
+
+from zoo.mnist_cnn import mnist_cnn
+from zoo.pretrained import load
+
+__all__ = ["export", "load", "mnist_cnn", "pretrained"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name):
+    if name == "export":  # only on demand: it imports TensorFlow, whatever the backend
+        return importlib.import_module("zoo.export")
+    raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -1,0 +1,329 @@
+"""Export to SavedModel, TFLite and ONNX: raw input in, named answer out, builtin operations only.
+
+    zoo.export.export(model, "digits.tflite", quantize="int8", representative_data=images)
+    run = zoo.export.load("digits.tflite")
+    probabilities = run(image=pixels)["probabilities"]
+
+A file is written under a temporary name and moved when it is whole, so that a failure leaves the former file standing.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+FORMATS = ("saved_model", "tflite", "onnx")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+
+
+def export(
+    model,
+    path,
+    *,
+    format=None,
+    quantize="none",
+    endpoints=None,
+    representative_data=None,
+    labels=None,
+    metadata=None,
+):
+    """Writes a model to one file (TFLite, ONNX) or folder (SavedModel).
+
+    Args:
+        model: A built Keras model; one trained in mixed precision is exported in float32.
+        path: Where to write. What stands there is replaced once the new one is whole.
+        format: "saved_model", "tflite" or "onnx"; None takes it from the name: `.tflite`, `.onnx`, else SavedModel.
+        quantize: For TFLite: "none", "float16" (half the bytes), "dynamic" (int8 weights) or "int8" (weights and
+            activations, needs `representative_data`).
+        endpoints: Dictionary of signature name to (function, inputs), where the function maps tensors to a
+            dictionary of tensors and inputs map names to `tf.TensorSpec` of static shape. None: one signature
+            "serve" that takes uint8 pixels and gives the model's outputs, `image_endpoint(model)`.
+        representative_data: For "int8": typical raw inputs of the first endpoint, as an array (count, ...) or a
+            dictionary of such arrays by input name. A few hundred are enough.
+        labels: Names of the classes, stored in the file.
+        metadata: JSON-serialisable dictionary, stored in the file.
+
+    Returns:
+        `path` as a `pathlib.Path`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model needs operations that are not TFLite builtins
+            (the message lists them).
+    """
+    path = Path(path)
+    format = format or {".tflite": "tflite", ".onnx": "onnx"}.get(path.suffix, "saved_model")
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if quantize not in QUANTIZATIONS:
+        raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
+    if quantize != "none" and format != "tflite":
+        raise ValueError(f"quantize={quantize!r} is for the format tflite, got format={format!r}")
+    if format != "saved_model" and path.suffix != f".{format}":
+        raise ValueError(f"a {format} file is named *.{format}, got {path}")
+    if (quantize == "int8") != (representative_data is not None):
+        raise ValueError(f"representative_data goes with quantize='int8' and only with it, got {quantize=}")
+
+    if endpoints is None:
+        model = float32_copy(model)
+        endpoints = {"serve": image_endpoint(model)}
+    notes = {"labels.txt": "\n".join(labels or []), "metadata.json": json.dumps(metadata or {}, indent=1)}
+    with atomic(path) as partial:
+        if format == "onnx":
+            _write_onnx(endpoints, partial, notes)
+        elif format == "saved_model":
+            _write_saved_model(model, endpoints, partial, notes)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                _write_saved_model(model, endpoints, Path(folder, "model"), {})
+                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data)
+            with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
+                for name, text in notes.items():
+                    archive.writestr(name, text)
+    return path
+
+
+def image_endpoint(model):
+    """The usual signature of an image model: uint8 pixels (1, height, width, channels) in, its named outputs out."""
+
+    def serve(image):
+        outputs = model(tf.cast(image, tf.float32) / 255.0, training=False)
+        return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
+
+    return serve, {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
+
+
+def float32_copy(model):
+    """An uncompiled copy of a functional model in float32, also of one that was built in mixed precision."""
+
+    def in_float32(config):
+        if isinstance(config, dict):
+            if config.get("class_name") == "DTypePolicy":
+                return {**config, "config": {"name": "float32"}}
+            return {key: in_float32(value) for key, value in config.items()}
+        return [in_float32(value) for value in config] if isinstance(config, (list, tuple)) else config
+
+    copy = type(model).from_config(in_float32(model.get_config()))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Gives a temporary name beside `path`, and moves what was written there to `path` if nothing failed."""
+    path = Path(path)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        if path.is_dir():
+            former = path.with_name(f".former-{os.getpid()}-{path.name}")
+            path.rename(former)
+            partial.rename(path)
+            shutil.rmtree(former)
+        else:
+            partial.replace(path)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def _write_saved_model(model, endpoints, path, notes):
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (function, inputs) in endpoints.items():
+        archive.add_endpoint(name, tf.function(function), input_signature=list(inputs.values()))
+    archive.write_out(str(path), verbose=False)
+    if notes:
+        extra = path / "assets.extra"
+        extra.mkdir()
+        for name, text in notes.items():
+            (extra / name).write_text(text, encoding="utf-8")
+
+
+def _write_onnx(endpoints, path, notes):
+    try:
+        import onnx
+        import tf2onnx
+    except ImportError as error:
+        raise ValueError(f"the format onnx needs {error.name}: pip install 'image-zoo[onnx]'") from error
+    function, inputs = next(iter(endpoints.values()))
+    if len(endpoints) > 1:
+        raise ValueError(f"an onnx file holds one endpoint, got {', '.join(endpoints)}")
+    graph, _ = tf2onnx.convert.from_function(tf.function(function), input_signature=list(inputs.values()))
+    for name, text in notes.items():
+        graph.metadata_props.add(key=name, value=text)
+    onnx.save(graph, path)
+
+
+def _write_tflite(folder, path, quantize, endpoints, representative_data):
+    arguments = {"quantize": quantize, "endpoints": list(endpoints)}
+    if quantize == "int8":
+        if not isinstance(representative_data, dict):
+            inputs = next(iter(endpoints.values()))[1]
+            representative_data = {next(iter(inputs)): representative_data}
+        np.savez(folder / "representative.npz", **representative_data)
+    # In a child process: the converter leaks memory, and on some graphs it aborts the process.
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    child = subprocess.run(
+        [sys.executable, "-m", "zoo.export", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
+        cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    converted = folder / "model.tflite"
+    if child.returncode or not converted.is_file():
+        offending = sorted(set(re.findall(r"(?:Custom|Flex|Select) ops: (.+)", child.stdout)))
+        if offending:
+            raise ValueError(f"not a TFLite builtin, so no phone can run it: {', '.join(offending)}")
+        lines = [line for line in child.stdout.splitlines() if "Error" in line] or [f"exit status {child.returncode}"]
+        raise ValueError(f"TFLite conversion failed: {lines[-1].strip()}")
+    shutil.copyfile(converted, path)
+
+
+def _convert(folder):
+    """Body of the child process of `_write_tflite`."""
+    arguments = json.loads((folder / "arguments.json").read_text())
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "model"), signature_keys=arguments["endpoints"])
+    quantize = arguments["quantize"]
+    builtin = tf.lite.OpsSet.TFLITE_BUILTINS_INT8 if quantize == "int8" else tf.lite.OpsSet.TFLITE_BUILTINS
+    converter.target_spec.supported_ops = [builtin]
+    if quantize != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize == "int8":
+        data = dict(np.load(folder / "representative.npz"))
+        count = len(next(iter(data.values())))
+        converter.representative_dataset = lambda: (
+            {name: array[index : index + 1] for name, array in data.items()} for index in range(count)
+        )
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def operations(path):
+    """Names of the operations of a `.tflite` file, in order, builtin ones by their TFLite name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+    codes = [
+        code.customCode.decode() if code.customCode else names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        for code in model.operatorCodes
+    ]
+    return [codes[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators]
+
+
+class Exported:
+    """An exported model, ready to run: `run(image=pixels)` gives a dictionary of NumPy arrays by output name.
+
+    Attributes:
+        inputs: Dictionary of input name to (shape, dtype name).
+        labels: Names of the classes stored in the file, or an empty list.
+        metadata: The dictionary stored in the file.
+    """
+
+    def __init__(self, run, inputs, notes):
+        self._run = run
+        self.inputs = inputs
+        self.labels = notes.get("labels.txt", "").splitlines()
+        self.metadata = json.loads(notes.get("metadata.json") or "{}")
+
+    def __call__(self, **inputs):
+        if set(inputs) != set(self.inputs):
+            raise ValueError(f"the inputs are {', '.join(self.inputs)}, got {', '.join(inputs) or 'none'}")
+        for name, (shape, dtype) in self.inputs.items():
+            found = np.asarray(inputs[name])
+            if found.shape != shape or found.dtype != dtype:
+                raise ValueError(f"input {name!r} is {dtype} {shape}, got {found.dtype} {found.shape}")
+        return self._run(inputs)
+
+
+def load(path, *, endpoint="serve", threads=1):
+    """Loads an exported `.tflite` or `.onnx` file, or a SavedModel folder, for running.
+
+    Args:
+        path: The file or folder.
+        endpoint: Name of the signature (an ONNX file has only one).
+        threads: Threads of the TFLite interpreter.
+
+    Returns:
+        An `Exported`.
+
+    Raises:
+        ValueError: If there is no such model, it cannot be read, or has no such endpoint.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there is no exported model {path}")
+    try:
+        if path.suffix == ".tflite":
+            return _load_tflite(path, endpoint, threads)
+        if path.suffix == ".onnx":
+            return _load_onnx(path)
+        return _load_saved_model(path, endpoint)
+    except ImportError as error:
+        raise ValueError(f"{path} needs {error.name} to run: pip install 'image-zoo[onnx]'") from error
+    except Exception as error:  # each reader has its own
+        reason = str(error).strip().splitlines()
+        raise ValueError(f"{path} is not a model that can be run: {reason[0] if reason else error!r}") from error
+
+
+def _load_tflite(path, endpoint, threads):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    runner = interpreter.get_signature_runner(endpoint)
+    inputs = {
+        name: (tuple(int(side) for side in detail["shape"]), np.dtype(detail["dtype"]).name)
+        for name, detail in runner.get_input_details().items()
+    }
+    notes = {}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            notes = {name: archive.read(name).decode() for name in archive.namelist()}
+    return Exported(lambda values: runner(**values), inputs, notes)
+
+
+def _load_onnx(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
+    inputs = {value.name: (tuple(value.shape), types[value.type]) for value in session.get_inputs()}
+    outputs = [value.name for value in session.get_outputs()]
+    notes = session.get_modelmeta().custom_metadata_map
+    return Exported(lambda values: dict(zip(outputs, session.run(outputs, values), strict=True)), inputs, notes)
+
+
+def _load_saved_model(path, endpoint):
+    loaded = tf.saved_model.load(str(path))
+    if endpoint not in loaded.signatures:
+        raise ValueError(f"its endpoints are {', '.join(loaded.signatures)}, asked for {endpoint!r}")
+    function = loaded.signatures[endpoint]
+    inputs = {
+        name: (tuple(spec.shape), spec.dtype.name) for name, spec in function.structured_input_signature[1].items()
+    }
+    extra = path / "assets.extra"
+    notes = {file.name: file.read_text(encoding="utf-8") for file in extra.iterdir()} if extra.is_dir() else {}
+
+    def run(values, keep=loaded):  # the weights die with the loaded object
+        return {
+            name: value.numpy() for name, value in function(**{k: tf.constant(v) for k, v in values.items()}).items()
+        }
+
+    return Exported(run, inputs, notes)
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]))

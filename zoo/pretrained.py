@@ -1,0 +1,105 @@
+"""Published models: names to files in `saved_models`, each checked against the sha256 in its card."""
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+
+
+def directory():
+    """The folder of the published models: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "saved_models"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "saved_models"
+
+
+def names():
+    """Names of the published models, sorted."""
+    return sorted(path.parent.name for path in directory().glob("*/card.json"))
+
+
+def card(name):
+    """The card of a published model: task, data, metrics, files, licence.
+
+    Raises:
+        ValueError: If no model of that name is published.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no published model is named {name!r}: there are {', '.join(names())}{hint}")
+    return json.loads((directory() / name / "card.json").read_text(encoding="utf-8"))
+
+
+def file(name, file_name="model.keras"):
+    """Path of a file of a published model, after its sha256 was checked.
+
+    Raises:
+        ValueError: If the model or the file is not published, or the file is damaged.
+    """
+    files = {entry["file"]: entry for entry in card(name)["files"]}
+    if file_name not in files:
+        raise ValueError(f"{name} has no file {file_name!r}: there are {', '.join(files)}")
+    path = directory() / name / file_name
+    expected = files[file_name]["sha256"]
+    found = sha256(path) if path.is_file() else "missing"
+    if found != expected:
+        raise ValueError(f"{path} is damaged: its sha256 is {found}, the card says {expected}; install it again")
+    return path
+
+
+def sha256(path):
+    """Hexadecimal sha256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load(name, *, compile=False):
+    """Loads a published model by its name, or any Keras model by its path.
+
+    Args:
+        name: A name as in `zoo.pretrained.names()`, or the path of a `.keras` file.
+        compile: Whether to compile it as it was trained, if the file says how.
+
+    Returns:
+        A `keras.Model` with its weights.
+
+    Raises:
+        ValueError: If there is no such model, or its file is damaged or not a Keras model.
+    """
+    path = Path(name)
+    if path.suffix not in (".keras", ".h5") and not path.exists():
+        path = file(str(name))
+    if not path.is_file():
+        raise ValueError(f"there is no model file {path}")
+    try:
+        return keras.saving.load_model(path, compile=compile)
+    except Exception as error:  # Keras answers a broken file with whatever its reader met first
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"{path} is not a Keras model file: {reason[0] if reason else type(error).__name__}"
+        ) from error
+
+
+def from_weights(builder, weights, input_shape, num_classes):
+    """The model behind a builder's `weights` argument: a published data set's name or a path.
+
+    Raises:
+        ValueError: If no such weights are published, or the model has another input shape or number of classes.
+    """
+    published = {}
+    for name in names():
+        entry = card(name)
+        if entry["builder"] == builder:
+            published[entry["dataset"]["name"]] = name
+    weights = str(weights)
+    if weights not in published and not Path(weights).suffix:
+        raise ValueError(f"weights must be None, {', '.join(map(repr, published))} or a path, got {weights!r}")
+    model = load(published.get(weights, weights))
+    if model.input_shape[1:] != tuple(input_shape) or model.output_shape[-1] != num_classes:
+        raise ValueError(
+            f"weights {weights!r} have input shape {model.input_shape[1:]} and {model.output_shape[-1]} classes, "
+            f"asked for {tuple(input_shape)} and {num_classes}"
+        )
+    return model
