@@ -74,8 +74,10 @@ def _run(arguments):
             raise ValueError(f"zoo list takes no {rest[0]}; accepted: --json")
         return _list()
     if not rest or rest[0] in ("-h", "--help"):
-        print(f"usage: zoo {verb} RECIPE [OPTIONS] [--json]\n\n{VERBS[verb]}; recipes: {', '.join(recipes())}\n"
-              f"\nzoo {verb} RECIPE --help lists the options")  # fmt: skip
+        print(
+            f"usage: zoo {verb} RECIPE [OPTIONS] [--json]\n\n{VERBS[verb]}; recipes: {', '.join(recipes())}\n"
+            f"\nzoo {verb} RECIPE --help lists the options"
+        )
         if not rest:
             raise ValueError(f"zoo {verb} needs a recipe; accepted: {', '.join(recipes())}")
         return {}

@@ -28,10 +28,15 @@ def environment():
     if info.is_file():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0] if names else cpu
-    git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True, text=True,
-    ) if shutil.which("git") else None  # fmt: skip
+    git = (
+        subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+        )
+        if shutil.which("git")
+        else None
+    )
     return {
         "versions": {
             "python": platform.python_version(),
@@ -100,8 +105,10 @@ def _cell(value):
 
 def readme_table():
     """The README's table of the published models, as Markdown."""
-    lines = ["| model | task | data | metric on the test split | parameters | file | bytes | metric of the file | ms |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| model | task | data | metric on the test split | parameters | file | bytes | metric of the file | ms |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for name in pretrained.names():
         card = pretrained.card(name)
         metric = next(iter(card["metrics"]))

@@ -38,8 +38,16 @@ def confusion_matrix(matrix, class_names, path):
         for (row, column), value in np.ndenumerate(matrix):
             if value:
                 colour = "white" if row != column and share[row, column] > 0.6 * top else "black"
-                axes.text(column, row, str(value), ha="center", va="center", color=colour,
-                          fontweight="bold" if row == column else "normal", fontsize=9)  # fmt: skip
+                axes.text(
+                    column,
+                    row,
+                    str(value),
+                    ha="center",
+                    va="center",
+                    color=colour,
+                    fontweight="bold" if row == column else "normal",
+                    fontsize=9,
+                )
     ticks = range(0, count, math.ceil(count / 50))
     rotation = 90 if max(map(len, class_names)) > 3 else 0
     axes.set_xticks(ticks, [class_names[tick] for tick in ticks], rotation=rotation)

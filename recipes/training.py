@@ -67,7 +67,9 @@ def distribution(device):
         raise ValueError("device gpu: TensorFlow sees no GPU; accepted here: auto, cpu, mirrored")
     if device == "mirrored" or (device == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([item.name for item in devices])
+        # the collective reduction of CPU devices mixes up two strategies of one process
+        reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+        return tf.distribute.MirroredStrategy([item.name for item in devices], cross_device_ops=reduction)
     return tf.distribute.OneDeviceStrategy("CPU:0") if device == "cpu" and gpus else tf.distribute.get_strategy()
 
 
@@ -148,7 +150,8 @@ def start(name, arguments):
         epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.weights.h5")]
         if epochs:
             with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+                rows = list(csv.DictReader(stream))
+            rows = [{key: int(row[key]) if key == "epoch" else float(row[key]) for key in row} for row in rows]
             run.history = rows[: max(epochs)]
         print(f"resuming {run.folder} after epoch {run.first_epoch}")
         return run

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 FORMATS = ("saved_model", "tflite", "onnx")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+ENDPOINT = "serving_default"  # TensorFlow's own name for the one that is meant when none is named
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
             activations, needs `representative_data`).
         endpoints: Dictionary of signature name to (function, inputs), where the function maps tensors to a
             dictionary of tensors and inputs map names to `tf.TensorSpec` of static shape. None: one signature
-            "serve" that takes uint8 pixels and gives the model's outputs, `image_endpoint(model)`.
+            "serving_default" that takes uint8 pixels and gives the model's outputs, `image_endpoint(model)`.
         representative_data: For "int8": typical raw inputs of the first endpoint, as an array (count, ...) or a
             dictionary of such arrays by input name. A few hundred are enough.
         labels: Names of the classes, stored in the file.
@@ -75,7 +76,7 @@ def export(
 
     if endpoints is None:
         model = float32_copy(model)
-        endpoints = {"serve": image_endpoint(model)}
+        endpoints = {ENDPOINT: image_endpoint(model)}
     notes = {"labels.txt": "\n".join(labels or []), "metadata.json": json.dumps(metadata or {}, indent=1)}
     with atomic(path) as partial:
         if format == "onnx":
@@ -178,9 +179,13 @@ def _write_tflite(folder, path, quantize, endpoints, representative_data):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     child = subprocess.run(
         [sys.executable, "-m", "zoo.export", str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
         cwd=Path(__file__).parent.parent,
-    )  # fmt: skip
+    )
     converted = folder / "model.tflite"
     if child.returncode or not converted.is_file():
         offending = sorted(set(re.findall(r"(?:Custom|Flex|Select) ops: (.+)", child.stdout)))
@@ -249,7 +254,7 @@ class Exported:
         return self._run(inputs)
 
 
-def load(path, *, endpoint="serve", threads=1):
+def load(path, *, endpoint=ENDPOINT, threads=1):
     """Loads an exported `.tflite` or `.onnx` file, or a SavedModel folder, for running.
 
     Args:

@@ -1,0 +1,61 @@
+"""Shared fixtures. Real data is looked for in the folder that ZOO_TEST_DATA names; tests that need it skip without."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+# Two logical CPU devices, so that a mirrored strategy has something to mirror; must come before anything runs.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+SMALL = {
+    "filters": (4, 8),
+    "convolutions": 1,
+    "global_pooling": False,
+    "augment": 0.0,
+    "dropout": 0.1,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+}
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    folder = os.environ.get("ZOO_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set ZOO_TEST_DATA to its folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tfds_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("tensorflow_datasets")
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """The folder of a short training on the embedded digits."""
+    from recipes import mnist_cnn
+
+    folder = tmp_path_factory.mktemp("run")
+    mnist_cnn.train(epochs=12, output=folder, **SMALL)
+    return folder
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """A folder `class/*.png` of two classes, bright and dark, 12 images each."""
+    random = np.random.default_rng(0)
+    for name, level in (("bright", 200), ("dark", 40)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = random.integers(level - 40, level + 40, (20, 20, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index:02}.png")
+    return tmp_path / "photos"

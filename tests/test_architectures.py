@@ -1,0 +1,117 @@
+"""Every architecture, by its row: what the builders promise."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rows import ROWS
+
+from recipes import training
+from zoo import export
+
+BY_NAME = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+
+
+def inputs_of(row, count=3):
+    """What the model takes: one array, or a list of them."""
+    random = np.random.default_rng(1)
+    arrays = [random.random((count, *shape), dtype=np.float32) for shape in row.inputs.values()]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def flat(outputs):
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(outputs)]
+
+
+def assert_equal(left, right, **tolerance):
+    for one, other in zip(flat(left), flat(right), strict=True):
+        np.testing.assert_allclose(one, other, **tolerance or {"rtol": 0})
+
+
+@BY_NAME
+def test_default_parameter_count(row):
+    assert row.builder().count_params() == row.parameters
+
+
+@BY_NAME
+def test_names_shapes_and_types(row):
+    model = row.builder(**row.small)
+    assert model.name == row.name
+    assert {tensor.name: tuple(tensor.shape[1:]) for tensor in model.inputs} == row.inputs
+    assert dict(zip(model.output_names, [tuple(t.shape[1:]) for t in model.outputs], strict=True)) == row.outputs
+    for output in flat(model(inputs_of(row))):
+        assert np.isfinite(output).all()
+        assert output.shape[0] == 3 and output.dtype == "float32"
+
+
+@BY_NAME
+def test_every_trainable_weight_gets_a_gradient(row):
+    keras.utils.set_random_seed(3)
+    model = row.builder(**row.small)
+    random = np.random.default_rng(2)
+    targets = [random.random((8, *shape), dtype=np.float32) for shape in row.outputs.values()]
+    with tf.GradientTape() as tape:
+        outputs = keras.tree.flatten(model(inputs_of(row, 8), training=True))
+        loss = sum(tf.reduce_mean((output - target) ** 2) for output, target in zip(outputs, targets, strict=True))
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        gradient = np.asarray(gradient)
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, variable.path
+
+
+@BY_NAME
+def test_keras_file_round_trip_is_exact(row, tmp_path):
+    model = row.builder(**row.small)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_equal(model(inputs_of(row)), loaded(inputs_of(row)))
+
+
+@BY_NAME
+@pytest.mark.parametrize("file", ["saved_model", "model.tflite", "model.onnx"])
+def test_exported_file_gives_the_same(row, file, tmp_path):
+    model = row.builder(**row.small)
+    exported = export.load(export.export(model, tmp_path / file))
+    pixels = np.uint8(inputs_of(row, 1) * 255)
+    found = exported(image=pixels)
+    assert list(found) == list(row.outputs)
+    assert_equal(list(found.values()), model(pixels / np.float32(255)), atol=1e-5)
+
+
+@BY_NAME
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_becomes_float32(row, policy):
+    keras.utils.set_random_seed(5)
+    with training.precision(policy):
+        model = row.builder(**row.small)
+    assert keras.config.dtype_policy().name == "float32"
+    random = np.random.default_rng(2)
+    targets = [random.random((8, *shape), dtype=np.float32) for shape in row.outputs.values()]
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    history = model.fit(inputs_of(row, 8), targets, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert any((left != right).any() for left, right in zip(before, model.get_weights(), strict=True))
+    copy = export.float32_copy(model)
+    assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
+    assert_equal(model(inputs_of(row)), copy(inputs_of(row)), atol=0.02)
+
+
+@BY_NAME
+def test_bad_arguments_are_refused_in_words(row):
+    assert row.refused
+    for arguments, word in row.refused:
+        with pytest.raises(ValueError, match=word):
+            row.builder(**arguments)
+
+
+@BY_NAME
+def test_overfits_one_batch(row):
+    keras.utils.set_random_seed(7)
+    model = row.builder(**row.small | {"dropout": 0.0})
+    random = np.random.default_rng(4)
+    targets = [np.eye(shape[-1], dtype=np.float32)[random.integers(0, shape[-1], 8)] for shape in row.outputs.values()]
+    model.compile(keras.optimizers.Adam(0.02), "mse")
+    history = model.fit(inputs_of(row, 8), targets, epochs=120, verbose=0).history["loss"]
+    assert history[-1] < 0.05 * history[0]

@@ -1,0 +1,233 @@
+"""The command `zoo`: each verb on real input, and each wrong input answered with one clear line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+from recipes.__main__ import VERBS, main
+from recipes.data import images
+
+IMAGES = Path(__file__).parent / "images"
+
+
+def run_json(capfd, *arguments):
+    """Runs a command with --json in this process; returns its exit status, its one object and the rest."""
+    status = main([*map(str, arguments), "--json"])
+    out, err = capfd.readouterr()
+    return status, json.loads(out), err
+
+
+def refused(capfd, *arguments):
+    """Runs a command that must fail; returns its one line."""
+    status = main([*map(str, arguments)])
+    err = capfd.readouterr().err.strip()
+    lines = [line for line in err.splitlines() if line.startswith("zoo: ")]
+    assert status == 2 and len(lines) == 1 and "Traceback" not in err, err
+    return lines[0]
+
+
+def test_help_and_list_need_no_tensorflow():
+    code = """
+import contextlib, io, sys
+from recipes.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    assert main(["--help"]) == 0 and main(["list"]) == 0 and main(["train", "--help"]) == 0
+assert "mnist_cnn" in out.getvalue() and "evaluate" in out.getvalue()
+print(sorted({"tensorflow", "keras", "numpy", "matplotlib", "tyro"} & set(sys.modules)))
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
+
+
+def test_list(capfd):
+    status, answer, _ = run_json(capfd, "list")
+    assert status == 0 and set(answer) == {"recipes", "published"}
+    assert set(answer["published"]) == set(zoo.pretrained.names())
+    assert main(["list"]) == 0
+    out = capfd.readouterr().out
+    assert all(name in out for name in (*answer["recipes"], *answer["published"]))
+
+
+def test_help_of_a_verb_shows_the_arguments_of_the_recipe(capfd):
+    assert main(["train", "mnist_cnn", "--help"]) == 0
+    out = capfd.readouterr().out
+    assert "--learning-rate" in out and "Highest learning rate" in out and "{auto,cpu,gpu,mirrored,tpu}" in out
+
+
+def test_json_is_one_object_and_all_else_goes_to_standard_error(tmp_path):
+    command = [sys.executable, "-m", "recipes", "train", "mnist_cnn", "--epochs", "1", "--filters", "4", "--json"]
+    child = subprocess.run([*command, "--output", tmp_path / "run"], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    answer = json.loads(child.stdout)
+    assert 0 <= answer["metrics"]["accuracy"] <= 1 and answer["baselines"]
+    assert Path(answer["model"]).is_file()
+    assert "Epoch 1/1" in child.stderr and "cuda" not in child.stderr.lower()
+
+
+def test_train_with_default_output_makes_a_new_run_folder(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ("--epochs", "1", "--filters", "4", "--convolutions", "1")
+    status, answer, _ = run_json(capfd, "train", "mnist_cnn", *options)
+    assert status == 0
+    (folder,) = (tmp_path / "runs" / "mnist_cnn").iterdir()
+    assert folder.name.endswith("-digits") and Path(answer["output"]).resolve() == folder
+
+
+def test_evaluate_every_form_of_a_model(capfd, digits_run, tmp_path):
+    status, answer, _ = run_json(
+        capfd, "export", "mnist_cnn", "--model", digits_run, "--format", "saved_model", "tflite", "onnx",
+        "--quantize", "none", "int8", "--output", tmp_path / "files",
+    )  # fmt: skip
+    assert status == 0
+    names = {entry["file"] for entry in answer["files"]}
+    assert names == {"saved_model", "model.tflite", "model_int8.tflite", "model.onnx"}
+    card = json.loads((tmp_path / "files" / "card.json").read_text())
+    assert {entry["file"] for entry in card["files"]} == names
+    figures = {}
+    for model in (digits_run, *(tmp_path / "files" / name for name in sorted(names))):
+        status, measured, _ = run_json(
+            capfd, "evaluate", "mnist_cnn", "--model", model, "--output", tmp_path / "measured"
+        )
+        assert status == 0 and measured["split"] == "test" and measured["images"] == 359
+        figures[Path(model).name] = measured["metrics"]["accuracy"]
+    for entry in answer["files"]:
+        assert entry["metrics"]["accuracy"] == figures[entry["file"]]
+        assert entry["latency_ms"] > 0 and entry["max_abs_difference"] < (0.2 if "int8" in entry["file"] else 1e-4)
+    assert figures[digits_run.name] == answer["metrics"]["accuracy"] == figures["model.tflite"]
+    assert abs(figures["model_int8.tflite"] - figures["model.tflite"]) < 0.02
+    written = {path.name for path in (tmp_path / "measured").iterdir()}
+    assert written == {"evaluation.json", "confusion_matrix.png", "calibration.png", "mistakes.png"}
+    for path in (tmp_path / "measured").glob("*.png"):
+        assert np.asarray(Image.open(path).convert("L")).std() > 5  # something is drawn
+
+
+def test_evaluate_a_folder_by_class_names(capfd, digits_run, tmp_path):
+    data = images.load("digits")
+    pixels, labels = data.split("test")
+    for name in ("3", "8"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in np.flatnonzero(labels == int(name))[:10]:
+            Image.fromarray(pixels[index, ..., 0]).save(tmp_path / "photos" / name / f"{index}.png")
+    (tmp_path / "photos" / "3" / "broken.png").write_text("no image")
+    arguments = ("--dataset", tmp_path / "photos", "--split", "all", "--output", tmp_path / "out")
+    status, answer, err = run_json(capfd, "evaluate", "mnist_cnn", "--model", digits_run, *arguments)
+    assert status == 0 and answer["images"] == 20 and answer["skipped_files"] == 1 and "broken.png" in err
+    assert answer["metrics"]["accuracy"] > 0.8
+
+
+def test_predict_files_and_folders(capfd, digits_run, tmp_path):
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "text.png").write_text("no image")
+    (tmp_path / "mixed" / "five.png").write_bytes((IMAGES / "five.png").read_bytes())
+    status, answer, err = run_json(
+        capfd,
+        "predict",
+        "mnist_cnn",
+        IMAGES / "five.png",
+        tmp_path / "mixed",
+        "--model",
+        digits_run,
+        "--output",
+        tmp_path / "out",
+    )
+    assert status == 0 and [Path(row["file"]).name for row in answer["predictions"]] == ["five.png"] * 2
+    assert [Path(path).name for path in answer["skipped"]] == ["text.png"] and "text.png" in err
+    for row in answer["predictions"]:
+        assert row["inverted"] and sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert row["probabilities"][row["label"]] == row["confidence"] == max(row["probabilities"].values())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "predictions.csv",
+        "predictions.json",
+        "predictions.png",
+    }
+
+
+def test_the_published_model_reads_the_drawn_digits(capfd, tmp_path):
+    status, answer, _ = run_json(capfd, "predict", "mnist_cnn", IMAGES, "--output", tmp_path)
+    names = {"two": "2", "three": "3", "five": "5", "seven": "7"}
+    assert status == 0 and len(answer["predictions"]) == 4
+    for row in answer["predictions"]:
+        assert row["label"] == names[Path(row["file"]).stem]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian", "mnist_cnn"], ["trian", "did you mean train"]),
+        (["train"], ["needs a recipe", "mnist_cnn"]),
+        (["train", "mnist"], ["unknown recipe", "mnist_cnn"]),
+        (["sample", "mnist_cnn"], ["no verb 'sample'", "train"]),
+        (["list", "--all"], ["--all"]),
+        (["train", "mnist_cnn", "--epochz", "3"], ["--epochz", "--epochs"]),
+        (["train", "mnist_cnn", "--epochs", "three"], ["--epochs", "three"]),
+        (["train", "mnist_cnn", "--epochs", "0"], ["epochs", "positive", "0"]),
+        (["train", "mnist_cnn", "--learning-rate", "-1"], ["learning_rate", "-1"]),
+        (["train", "mnist_cnn", "--dropout", "1"], ["dropout", "1"]),
+        (["train", "mnist_cnn", "--device", "gpux"], ["gpux", "mirrored"]),
+        (["train", "mnist_cnn", "--dataset", "mnistt"], ["mnistt", "did you mean 'mnist'"]),
+        (["train", "mnist_cnn", "--resume", "nowhere"], ["nothing to resume", "nowhere"]),
+        (["train", "mnist_cnn", "--output", "/proc/nothing"], ["cannot write to", "/proc/nothing"]),
+        (["evaluate", "mnist_cnn", "--model", "lion"], ["lion", "mnist_cnn"]),
+        (["evaluate", "mnist_cnn", "--model", "lion.keras"], ["lion.keras"]),
+        (["evaluate", "mnist_cnn", "--split", "half"], ["half", "validation"]),
+        (["predict", "mnist_cnn", "lion.png"], ["no image lion.png"]),
+        (["predict", "mnist_cnn"], ["no image given"]),
+        (["export", "mnist_cnn", "--format", "coreml"], ["coreml", "tflite"]),
+        (["export", "mnist_cnn", "--quantize", "int4"], ["int4", "int8"]),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_wrong_input_is_one_clear_line(capfd, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    line = refused(capfd, *arguments)
+    assert all(word in line for word in words), line
+    assert not list(tmp_path.rglob("*.*"))  # nothing half-written
+
+
+def test_wrong_files_are_one_clear_line(capfd, digits_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("this is text")
+    Path("text.keras").write_text("this is text")
+    Path("text.tflite").write_text("this is text")
+    Path("empty").mkdir()
+    zoo.mnist_cnn((20, 20, 1), 4, filters=(4,)).save("four.keras")
+    Path("cut.keras").write_bytes((digits_run / "model.keras").read_bytes()[:2000])
+    (Path("one") / "cats").mkdir(parents=True)
+    Image.new("L", (9, 9)).save("one/cats/a.png")
+    for arguments, words in (
+        (["predict", "mnist_cnn", "text.png", "--model", digits_run], ["text.png is not an image"]),
+        (["predict", "mnist_cnn", "empty", "--model", digits_run], ["empty has no images"]),
+        (["evaluate", "mnist_cnn", "--model", "text.keras"], ["text.keras is not a Keras model"]),
+        (["evaluate", "mnist_cnn", "--model", "cut.keras"], ["cut.keras is not a Keras model"]),
+        (["evaluate", "mnist_cnn", "--model", "text.tflite"], ["text.tflite is not a model"]),
+        (["evaluate", "mnist_cnn", "--model", "empty"], ["empty is not a model"]),
+        (["evaluate", "mnist_cnn", "--model", "four.keras"], ["classes differ"]),
+        (["export", "mnist_cnn", "--model", "text.tflite"], ["text.tflite"]),
+        (["train", "mnist_cnn", "--dataset", "empty"], ["empty has no images"]),
+        (["train", "mnist_cnn", "--dataset", "one"], ["one class, cats"]),
+        (["train", "mnist_cnn", "--weights", "four.keras"], ["(20, 20, 1)", "(28, 28, 1)"]),
+    ):
+        line = refused(capfd, *arguments)
+        assert all(word in line for word in words), line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_folder_that_cannot_be_written(capfd, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "cannot write" in refused(capfd, "train", "mnist_cnn", "--output", tmp_path / "run")
+
+
+def test_an_error_with_json_is_an_object_too(capfd):
+    status, answer, err = run_json(capfd, "train", "lion")
+    assert status == 2 and "lion" in answer["error"] and "zoo: " in err
+
+
+def test_every_verb_has_a_line():
+    assert list(VERBS) == ["list", "train", "evaluate", "predict", "sample", "export", "benchmark"]

@@ -1,0 +1,190 @@
+"""Export: what a file promises beyond giving the same answer (that is in test_architectures)."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo import export
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return zoo.mnist_cnn((12, 12, 1), 3, filters=(16,), dense_units=32)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("quantize", "tolerance"), [("float16", 1e-3), ("dynamic", 0.01), ("int8", 0.02)])
+def test_quantized_file_is_smaller_and_close(model, pixels, quantize, tolerance, tmp_path):
+    plain = export.export(model, tmp_path / "plain.tflite")
+    data = {"representative_data": pixels} if quantize == "int8" else {}
+    path = export.export(model, tmp_path / "model.tflite", quantize=quantize, **data)
+    assert path.stat().st_size < plain.stat().st_size
+    found = export.load(path)(image=pixels[:1])["probabilities"]
+    np.testing.assert_allclose(found, model(pixels[:1] / np.float32(255)), atol=tolerance)
+    if quantize == "int8":
+        assert "QUANTIZE" in export.operations(path)
+
+
+def test_static_shapes_and_builtin_operations_only(model, tmp_path):
+    path = export.export(model, tmp_path / "model.tflite")
+    assert export.load(path).inputs == {"image": ((1, 12, 12, 1), "uint8")}
+    operations = export.operations(path)
+    assert operations.count("CONV_2D") == 1 and operations.count("FULLY_CONNECTED") == 2
+    assert not {"SHAPE", "PACK", "STRIDED_SLICE"} & set(operations)
+    assert not any(operation.startswith("Flex") for operation in operations)
+
+
+@pytest.mark.parametrize("file", ["model.tflite", "model.onnx", "saved"])
+def test_labels_and_metadata_travel_in_the_file(model, pixels, file, tmp_path):
+    path = export.export(model, tmp_path / file, labels=["ä", "b", "c"], metadata={"task": "test"})
+    loaded = export.load(path)
+    assert loaded.labels == ["ä", "b", "c"] and loaded.metadata == {"task": "test"}
+    if file == "model.tflite":  # readable with unzip, and any interpreter still runs the file
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("labels.txt").decode() == "ä\nb\nc"
+            assert json.loads(archive.read("metadata.json")) == {"task": "test"}
+
+
+def test_several_endpoints_share_one_file(model, pixels, tmp_path):
+    serve, inputs = export.image_endpoint(model)
+    endpoints = {
+        export.ENDPOINT: (serve, inputs),
+        "label": (lambda image: {"label": tf.argmax(serve(image)["probabilities"], 1)}, inputs),
+    }
+    path = export.export(model, tmp_path / "model.tflite", endpoints=endpoints)
+    probabilities = export.load(path)(image=pixels[:1])["probabilities"]
+    assert export.load(path, endpoint="label")(image=pixels[:1])["label"] == probabilities.argmax()
+    with pytest.raises(ValueError, match="nothing"):
+        export.load(path, endpoint="nothing")
+
+
+def test_operations_that_are_not_builtin_are_named_and_nothing_is_left(model, tmp_path):
+    target = tmp_path / "model.tflite"
+    target.write_text("the former file")
+    image = {"image": tf.TensorSpec((1, 4), tf.float32, name="image")}
+    with pytest.raises(ValueError, match="builtin.*Erfinv"):
+        export.export(model, target, endpoints={export.ENDPOINT: (lambda image: {"y": tf.math.erfinv(image)}, image)})
+    assert target.read_text() == "the former file"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
+
+
+def test_replaces_a_former_saved_model(model, pixels, tmp_path):
+    for _ in range(2):
+        path = export.export(model, tmp_path / "saved")
+    assert export.load(path)(image=pixels[:1])["probabilities"].shape == (1, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_mixed_precision_model_is_exported_in_float32(pixels, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = zoo.mnist_cnn((12, 12, 1), 3, filters=(4,), dense_units=8)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = export.load(export.export(mixed, tmp_path / "model.tflite"))(image=pixels[:1])["probabilities"]
+    np.testing.assert_allclose(found, mixed(pixels[:1] / np.float32(255)), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"path": "m.tflite", "quantize": "int4"}, "int4"),
+        ({"path": "m.tflite", "format": "coreml"}, "coreml"),
+        ({"path": "m", "quantize": "int8"}, "tflite"),
+        ({"path": "m.bin", "format": "tflite"}, r"\*\.tflite"),
+        ({"path": "m.tflite", "quantize": "int8"}, "representative_data"),
+        ({"path": "m.tflite", "representative_data": np.zeros((1, 12, 12, 1), np.uint8)}, "representative_data"),
+    ],
+)
+def test_bad_arguments(model, arguments, word, tmp_path):
+    path = tmp_path / arguments.pop("path")
+    with pytest.raises(ValueError, match=word):
+        export.export(model, path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_inputs_of_an_exported_model(model, tmp_path):
+    run = export.load(export.export(model, tmp_path / "model.tflite"))
+    with pytest.raises(ValueError, match=r"uint8 \(1, 12, 12, 1\), got float32"):
+        run(image=np.zeros((1, 12, 12, 1), np.float32))
+    with pytest.raises(ValueError, match="got picture"):
+        run(picture=np.zeros((1, 12, 12, 1), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx", "folder"])
+def test_loading_what_is_no_model(name, tmp_path):
+    with pytest.raises(ValueError, match="there is no"):
+        export.load(tmp_path / name)
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("not a model")
+    with pytest.raises(ValueError, match="is not a model"):
+        export.load(tmp_path / name)
+
+
+def test_a_failed_write_leaves_the_former_file_whole(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("former")
+    with pytest.raises(RuntimeError), export.atomic(target) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "former" and len(list(tmp_path.iterdir())) == 1
+    with export.atomic(target) as partial:
+        partial.write_text("new")
+    assert target.read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def run_on_a_full_disk(folder, code):
+    """Runs Python code that may write at most 64 kB into `folder`: on a full tmpfs, or else under a file size limit."""
+    mounted = (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode == 0
+    )
+    limit = None if mounted else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, 64_000))
+    try:
+        (folder / "model.keras").write_text("former")
+        (folder / "model.tflite").write_text("former")
+        child = subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, preexec_fn=limit,
+            env={**os.environ, "TMPDIR": str(folder.parent)},
+        )  # fmt: skip
+        return child, {path.name: path.read_text(errors="replace") for path in folder.iterdir() if path.is_file()}
+    finally:
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+
+
+SAVE = """
+import zoo
+from recipes.training import save_model
+save_model(zoo.mnist_cnn(), "model.keras")
+"""
+EXPORT = """
+import zoo
+zoo.export.export(zoo.mnist_cnn(), "model.tflite")
+"""
+
+
+@pytest.mark.parametrize("code", [SAVE, EXPORT], ids=["save", "export"])
+def test_a_full_disk_leaves_the_former_file_whole(code, tmp_path):
+    (tmp_path / "small").mkdir()
+    child, files = run_on_a_full_disk(tmp_path / "small", code)
+    assert child.returncode != 0
+    assert "No space left" in child.stderr or "File too large" in child.stderr or "errno = 28" in child.stderr, (
+        child.stderr
+    )
+    assert files == {"model.keras": "former", "model.tflite": "former"}

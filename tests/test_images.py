@@ -1,0 +1,196 @@
+"""The image data: splits, folders, tensorflow-datasets without a network, and the training stream."""
+
+import gzip
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from scipy import ndimage
+
+from recipes.data import images
+
+
+def test_embedded_digits():
+    data = images.load("digits")
+    assert data.image_shape == (28, 28, 1) and data.class_names == tuple("0123456789")
+    counts = {name: len(labels) for name, (_, labels) in data.splits.items()}
+    assert sum(counts.values()) == 1797 and counts["test"] > 300 and counts["validation"] > 150
+    for pixels, labels in data.splits.values():
+        assert pixels.dtype == np.uint8 and pixels.max() == 255 and set(labels) == set(range(10))
+    again = images.load("digits")
+    np.testing.assert_array_equal(data.split("test")[0], again.split("test")[0])
+    everything = {image.tobytes() for image in data.split("all")[0]}
+    parts = [{image.tobytes() for image in data.split(name)[0]} for name in images.SPLITS]
+    assert sum(map(len, parts)) == len(everything)  # no image stands in two splits
+    with pytest.raises(ValueError, match="dev"):
+        data.split("dev")
+
+
+def test_other_input_shape():
+    assert images.load("digits", input_shape=(32, 40, 3)).image_shape == (32, 40, 3)
+    with pytest.raises(ValueError, match="channels"):
+        images.load("digits", input_shape=(28, 28, 2))
+
+
+def test_folder_of_classes(image_folder):
+    (image_folder / "bright" / "notes.txt").write_text("not an image")
+    (image_folder / "bright" / "broken.png").write_text("not an image either")
+    data = images.load(str(image_folder), input_shape=(10, 10, 3))
+    assert data.class_names == ("bright", "dark")
+    assert [path.split("/")[-1] for path in data.skipped] == ["broken.png"]
+    assert sum(len(labels) for _, labels in data.splits.values()) == 24
+    for pixels, labels in data.splits.values():
+        assert set(labels) == {0, 1}
+        assert (pixels[labels == 0] > 127).mean() > 0.9 and (pixels[labels == 1] < 127).mean() > 0.9
+
+
+def test_folder_with_its_own_splits(image_folder, tmp_path):
+    root = tmp_path / "parts"
+    for part in ("train", "test"):
+        (root / part).mkdir(parents=True)
+    image_folder.rename(root / "train" / "x")
+    for name in ("bright", "dark"):
+        (root / "train" / "x" / name).rename(root / "train" / name)
+        (root / "test" / name).mkdir()
+        (root / "train" / name / "00.png").rename(root / "test" / name / "00.png")
+    (root / "train" / "x").rmdir()
+    data = images.load(str(root))
+    assert {name: len(labels) for name, (_, labels) in data.splits.items()} == {"train": 20, "validation": 2, "test": 2}
+
+
+@pytest.mark.parametrize("case", ["empty", "one class", "all broken", "too few"])
+def test_unusable_folders(case, image_folder, tmp_path):
+    folder = image_folder
+    if case == "empty":
+        folder = tmp_path / "empty"
+        folder.mkdir()
+    elif case == "one class":
+        for path in (folder / "dark").iterdir():
+            path.unlink()
+    elif case == "all broken":
+        for path in images.files(folder):
+            path.write_text("broken")
+    else:
+        for path in sorted((folder / "dark").iterdir())[2:]:
+            path.unlink()
+    word = {"empty": "no images", "one class": "bright", "all broken": "24 files", "too few": "2 readable"}[case]
+    with pytest.raises(ValueError, match=word):
+        images.load(str(folder))
+
+
+def test_reading_an_image_as_people_see_it(tmp_path):
+    pixels = np.full((20, 10, 3), 255, np.uint8)
+    pixels[:10] = (250, 10, 10)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    upright = images.read(tmp_path / "turned.png", (10, 20, 3))
+    np.testing.assert_array_equal(upright, np.rot90(pixels, -1))
+
+    clear = np.zeros((8, 8, 4), np.uint8)  # fully transparent black is seen as paper
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert images.read(tmp_path / "clear.png", (8, 8, 1)).min() == 255
+
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "deep.png")
+    assert images.read(tmp_path / "deep.png", (8, 8, 1)).min() == 255
+
+    wide = np.full((10, 30), 90, np.uint8)  # proportions are kept, the rest takes the border's colour
+    wide[3:7, 13:17] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    square = images.read(tmp_path / "wide.png", (30, 30, 1))[..., 0]
+    assert (square > 150).sum() == 16 and square[0, 0] == 90
+
+    (tmp_path / "text.png").write_text("this is text")
+    for name, word in (("text.png", "not an image"), ("none.png", "there is no image")):
+        with pytest.raises(ValueError, match=word):
+            images.read(tmp_path / name, (8, 8, 1))
+
+
+def test_border():
+    pixels = np.zeros((2, 6, 6, 1), np.uint8)
+    pixels[:, 1:5, 1:5] = 255
+    assert images.border(pixels) == 0 and images.border(255 - pixels) == 255
+
+
+def test_affine_against_scipy():
+    """The transform that is drawn is the one that is applied: undo its coordinates with an independent resampler."""
+    random = np.random.default_rng(0)
+    batch = ndimage.gaussian_filter(random.random((6, 24, 24, 1)), (0, 2, 2, 0)).astype(np.float32)
+    np.testing.assert_allclose(images.affine(tf.constant(batch), [1, 2], strength=0.0), batch, atol=1e-6)
+    moved = images.affine(tf.constant(batch), [1, 2], strength=1.0).numpy()
+    draw = tf.random.stateless_uniform((4, 6), [1, 2], -1.0, 1.0).numpy()
+    for index in range(6):
+        angle = np.deg2rad(6) * draw[0, index]
+        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        matrix = (1 + 0.05 * draw[1, index]) * rotation  # on (x, y)
+        shift = 24 / 28 * draw[2:, index]
+        centre = np.array([11.5, 11.5])
+        offset = centre - matrix @ centre + shift
+        swap = [1, 0]  # scipy counts rows first
+        expected = ndimage.affine_transform(
+            batch[index, ..., 0], matrix[np.ix_(swap, swap)], offset[swap], order=1, mode="grid-constant"
+        )
+        np.testing.assert_allclose(moved[index, ..., 0], expected, atol=2e-3)
+
+
+def test_training_stream_depends_on_seed_and_epoch_only():
+    pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
+    labels = np.arange(40) % 4
+    options = {"num_classes": 4, "batch_size": 8, "steps": 5, "epochs": 3, "seed": 9}
+
+    def stream(**changes):
+        batches = images.training_batches(pixels, labels, **options | changes)
+        return [(np.rint(x.numpy().ravel() * 255).astype(int), y.numpy()) for x, y in batches]
+
+    whole = stream()
+    assert len(whole) == 15
+    for epoch in range(3):
+        seen = np.concatenate([x for x, _ in whole[5 * epoch : 5 * epoch + 5]])
+        assert sorted(seen) == list(range(40))  # every image once in each epoch
+    assert any((a[0] != b[0]).any() for a, b in zip(whole[:5], whole[5:10], strict=True))  # in another order
+    for x, y in whole:
+        np.testing.assert_array_equal(y.argmax(axis=1), labels[x])
+    for left, right in zip(whole[5:], stream(first_epoch=1), strict=True):
+        np.testing.assert_array_equal(left[0], right[0])
+    assert any((a[0] != b[0]).any() for a, b in zip(whole, stream(seed=10), strict=True))
+
+
+def test_augmented_stream_repeats_from_any_epoch():
+    data = images.load("digits")
+    options = {"num_classes": 10, "batch_size": 16, "steps": 3, "epochs": 2, "augment": 1.0, "seed": 1}
+    whole = list(images.training_batches(*data.split("train"), **options))
+    tail = list(images.training_batches(*data.split("train"), **options, first_epoch=1))
+    for (left, _), (right, _) in zip(whole[3:], tail, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert 0 <= min(x.numpy().min() for x, _ in whole) and max(x.numpy().max() for x, _ in whole) <= 1
+
+
+def test_tfds_from_files_got_by_hand(real_data, tfds_dir):
+    data = images.load("mnist", data_dir=tfds_dir, manual_dir=real_data / "mnist")
+    assert {name: len(labels) for name, (_, labels) in data.splits.items()}["test"] == 10_000
+    assert sum(len(labels) for _, labels in data.splits.values()) == 70_000
+    raw = gzip.decompress((real_data / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    original = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    assert {image.tobytes() for image in original} == {image.tobytes() for image in data.split("test")[0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("mnistt", "did you mean 'mnist'"), ("imdb_reviews", "not a set of labelled images"), ("./nowhere", "no folder")],
+)
+def test_unknown_data_sets(name, word, tmp_path):
+    with pytest.raises(ValueError, match=word):
+        images.load(name, data_dir=tmp_path)
+
+
+def test_a_download_without_a_network_is_one_clear_line(tmp_path, monkeypatch):
+    import socket
+
+    def refuse(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(ValueError, match="cannot be downloaded.*--dataset digits.*--manual-dir") as caught:
+        images.load("kmnist", data_dir=tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,60 @@
+"""The house: which file may import which, and that no architecture stands without row, recipe and card."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from rows import ROWS
+
+import zoo
+
+ROOT = Path(__file__).parent.parent
+MODELS = {
+    "mnist_cnn", "yolo", "unet", "denoising_autoencoder", "dcgan", "diffusion", "alexnet", "spectrogram_cnn",
+}  # fmt: skip
+
+
+def imports(path, top_level_only=False):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def starts_with(names, package):
+    return any(name == package or name.startswith(f"{package}.") for name in names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo").glob("*.py")), ids=lambda path: path.name)
+def test_the_arrows_of_the_library(path):
+    assert not starts_with(imports(path), "recipes")
+    assert not starts_with(imports(path), "tensorflow_datasets")
+    if path.name != "export.py":
+        assert not starts_with(imports(path, top_level_only=True), "tensorflow")
+    if path.stem in MODELS:
+        others = MODELS - {path.stem}
+        assert not any(starts_with(imports(path), f"zoo.{other}") for other in others)
+
+
+def test_no_lambda_layers():
+    for path in (ROOT / "zoo").glob("*.py"):
+        assert "Lambda(" not in path.read_text(encoding="utf-8")
+
+
+def test_every_architecture_has_a_row_and_a_recipe():
+    files = {path.stem for path in (ROOT / "zoo").glob("*.py")} & MODELS
+    assert files == {row.builder.__module__.split(".")[-1] for row in ROWS}
+    assert files == {path.stem for path in (ROOT / "recipes").glob("*.py")} & MODELS
+
+
+def test_every_public_name_is_there():
+    for name in zoo.__all__:
+        assert getattr(zoo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lion'"):
+        _ = zoo.lion
