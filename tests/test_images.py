@@ -166,11 +166,12 @@ def test_augmented_stream_repeats_from_any_epoch():
     assert 0 <= min(x.numpy().min() for x, _ in whole) and max(x.numpy().max() for x, _ in whole) <= 1
 
 
-def test_tfds_from_files_got_by_hand(real_data, tfds_dir):
-    data = images.load("mnist", data_dir=tfds_dir, manual_dir=real_data / "mnist")
-    assert {name: len(labels) for name, (_, labels) in data.splits.items()}["test"] == 10_000
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])  # their files have the same names
+def test_tfds_from_files_got_by_hand(name, real_data, tfds_dir):
+    data = images.load(name, data_dir=tfds_dir, manual_dir=real_data / name)
+    assert {split: len(labels) for split, (_, labels) in data.splits.items()}["test"] == 10_000
     assert sum(len(labels) for _, labels in data.splits.values()) == 70_000
-    raw = gzip.decompress((real_data / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    raw = gzip.decompress((real_data / name / "t10k-images-idx3-ubyte.gz").read_bytes())
     original = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28, 1)
     assert {image.tobytes() for image in original} == {image.tobytes() for image in data.split("test")[0]}
 

@@ -314,7 +314,12 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
     if not isinstance(features, dict | tfds.features.FeaturesDict) or not {"image", "label"} <= set(features):
         raise ValueError(f"{dataset} is not a set of labelled images: it has {', '.join(features or [])}")
     try:
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+        builder.download_and_prepare(
+            # a folder of its own: the files of mnist and fashion_mnist have the same names, and the first got by hand
+            # would be taken for both
+            download_dir=Path(builder.data_dir).parent / "downloads",
+            download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
+        )
     except Exception as error:  # each downloader, and each data set's own code, has its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{dataset} cannot be downloaded ({reason[:120]}); {OFFLINE}") from error
