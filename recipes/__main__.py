@@ -191,7 +191,7 @@ def _silent_start():
 
 @contextlib.contextmanager
 def _only_json(wanted):
-    """Keeps standard output for one JSON object: all else, also from native code and child processes, goes to stderr."""
+    """Keeps standard output for one JSON object: all else, native code included, goes to stderr."""
     if not wanted:
         yield lambda result: None
         return
@@ -200,7 +200,8 @@ def _only_json(wanted):
     os.dup2(2, 1)
     answers = []
     try:
-        yield answers.append
+        with contextlib.redirect_stdout(sys.stderr):
+            yield answers.append
     finally:
         sys.stdout.flush()
         os.dup2(real, 1)

@@ -1,8 +1,28 @@
 """Measuring speed on a shared machine: paired, alternating runs and medians, reported as ratios."""
 
+import subprocess
+import sys
 import time
 
+import keras
 import numpy as np
+import tensorflow as tf
+
+from zoo import export
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Seconds of training and a figure after each epoch, as `course`; the time of measuring it is not counted."""
+
+    def __init__(self, measure):
+        super().__init__()
+        self.measure, self.course, self.paused = measure, [], 0.0
+        self.begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.perf_counter()
+        self.course.append((now - self.begun - self.paused, self.measure()))
+        self.paused += time.perf_counter() - now
 
 
 def latency(function, *, seconds=0.5, warm_up=3):
@@ -30,3 +50,64 @@ def latencies(functions, *, rounds=5, seconds=0.2):
         for name, function in functions.items():
             turns[name].append(latency(function, seconds=seconds))
     return {name: float(np.median(values)) for name, values in turns.items()}
+
+
+def forms(model, pixels, folder, *, representative_data):
+    """Latency of every way to run an image model on one image, and the bytes of every file.
+
+    Args:
+        model: A Keras model of images in [0, 1].
+        pixels: One image, uint8 (1, height, width, channels).
+        folder: Where to write the exported files.
+        representative_data: Typical images, uint8, for int8.
+
+    Returns:
+        (milliseconds by form, bytes by file).
+    """
+    files = {
+        "saved_model": export.export(model, folder / "saved_model"),
+        "tflite float32": export.export(model, folder / "model.tflite"),
+        "tflite int8": export.export(
+            model, folder / "model_int8.tflite", quantize="int8", representative_data=representative_data
+        ),
+    }
+    image = pixels / np.float32(255)
+    compiled = tf.function(model, input_signature=[tf.TensorSpec(image.shape, tf.float32)])
+    functions = {
+        "keras predict": lambda: model.predict(image, verbose=0),
+        "keras model(x)": lambda: model(image, training=False).numpy(),
+        "tf.function": lambda: compiled(image).numpy(),
+    }
+    for name, path in files.items():
+        for threads in (1, 2) if name.startswith("tflite") else (None,):
+            run = export.load(path, threads=threads or 1)
+            label = f"{name}, {threads} thread{'s' * (threads > 1)}" if threads else name
+            functions[label] = lambda run=run: run(image=pixels)
+    sizes = {
+        path.name: sum(
+            part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file()
+        )
+        for path in files.values()
+    }
+    return latencies(functions), sizes
+
+
+def start_up(*, rounds=5):
+    """Median seconds of `import keras`, of `import zoo` on top of it, and of the whole command `zoo --help`."""
+    code = (
+        "import time; a = time.perf_counter(); import keras; b = time.perf_counter(); import zoo; "
+        "print(b - a, time.perf_counter() - b)"
+    )
+    imports, helps = [], []
+    for _ in range(rounds):
+        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        imports.append([float(value) for value in child.stdout.split()])
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "recipes", "--help"], capture_output=True, check=True)
+        helps.append(time.perf_counter() - start)
+    keras_seconds, zoo_seconds = np.median(imports, axis=0)
+    return {
+        "import keras": float(keras_seconds),
+        "import zoo over it": float(zoo_seconds),
+        "zoo --help": float(np.median(helps)),
+    }

@@ -5,6 +5,7 @@ python -m recipes.cards readme README.md                # render the table of th
 """
 
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ import numpy as np
 from zoo import pretrained
 
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
+FOLDERS = ("data_dir", "manual_dir", "output", "resume")
 TABLE = ("<!-- table of the published models: python -m recipes.cards readme README.md -->", "<!-- end of table -->")
 
 
@@ -47,9 +49,30 @@ def environment():
     }
 
 
-def command():
-    """The command line of this process as a user would type it."""
-    return " ".join(["zoo", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("zoo", "__main__.py") else ""
+def command(name, train, arguments):
+    """The command line that repeats a training: the options that differ from the defaults, folders left out."""
+    words = ["zoo", "train", name]
+    for option, parameter in inspect.signature(train).parameters.items():
+        value, flag = arguments[option], option.replace("_", "-")
+        value = tuple(value) if isinstance(value, list) else value
+        if option in FOLDERS or value == parameter.default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, (list, tuple)) else [value])]
+    return " ".join(words)
+
+
+def training_entry(name, train, run, **figures):
+    """What a card says of a training: command, arguments and seconds; folders of this machine are nobody's business."""
+    return {
+        "command": command(name, train, run.arguments),
+        "arguments": {key: value for key, value in run.arguments.items() if key not in FOLDERS},
+        "epochs": len(run.history),
+        "seconds": round(sum(row["seconds"] for row in run.history), 1),
+        **figures,
+    }
 
 
 def dataset_entry(data):

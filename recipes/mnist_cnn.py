@@ -1,7 +1,7 @@
 """Digit classifier: small grey images (or colour ones) to one of a few classes.
 
-Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`, `fashion_mnist`, `kmnist`, `cifar10` or
-any image classification set of tensorflow-datasets; or a folder `class/*.png`.
+Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`, `fashion_mnist`, `cifar10` or any
+image classification set of tensorflow-datasets; or a folder `class/*.png`.
 
     zoo train mnist_cnn --dataset mnist
 
@@ -13,6 +13,8 @@ import io
 import json
 import math
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -104,7 +106,6 @@ def train(
     batch_size = batch_size or min(128, max(1, len(y) // 32))
     batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
     epochs = epochs or max(30, math.ceil(1000 / steps))
-    run = training.start("mnist_cnn", arguments)
 
     with strategy.scope(), training.precision(precision):
         model = zoo.mnist_cnn(
@@ -132,6 +133,7 @@ def train(
             # a mirrored loop of several steps fails in TensorFlow 2.21
             steps_per_execution=1 if strategy.num_replicas_in_sync > 1 else steps_per_execution,
         )
+    run = training.start("mnist_cnn", arguments)
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
 
     def batches(first_epoch):
@@ -163,7 +165,8 @@ def train(
     except KeyboardInterrupt:
         training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
         print(
-            f"interrupted: {run.folder / 'model.keras'} holds the best so far; zoo train mnist_cnn --resume {run.folder}"
+            f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
+            f"  zoo train mnist_cnn --resume {run.folder}"
         )
         raise
     model = exporting.float32_copy(model)
@@ -184,12 +187,9 @@ def train(
         "per_class": figures["per_class"],
         "parameters": model.count_params(),
         "files": [_measured_file(run.folder / "model.keras", probabilities, figures["metrics"]["accuracy"], images)],
-        "training": {
-            "command": cards.command(),
-            "arguments": run.arguments | {"epochs": epochs},
-            "validation": {"accuracy": max(row["val_accuracy"] for row in run.history)},
-            "seconds": round(sum(row["seconds"] for row in run.history), 1),
-        },
+        "training": cards.training_entry(
+            "mnist_cnn", train, run, validation={"accuracy": max(row["val_accuracy"] for row in run.history)}
+        ),
         **environment,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
     }
@@ -255,7 +255,7 @@ def predict(
     invert: Literal["auto", "yes", "no"] = "auto",
     output: Path | None = None,
 ):
-    """Names what is on images: prints a table, writes it as CSV and JSON, and a sheet of the images as the model saw them.
+    """Names what is on images: a table, also as CSV and JSON, and a sheet of the images as the model saw them.
 
     Args:
         paths: Image files and folders of images.
@@ -264,9 +264,9 @@ def predict(
             other side of grey than the border of the training images.
         output: Folder for the results; by default a new one under runs/mnist_cnn.
     """
-    classifier = Classifier(model)
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
+    classifier = Classifier(model)
     found, skipped, pixels, inverted = [], [], [], []
     for path in paths:
         listed = data.files(path) if path.is_dir() else [path]
@@ -402,6 +402,98 @@ def export(
     }
 
 
+def benchmark(
+    *,
+    model: str = "mnist_cnn",
+    dataset: str = "digits",
+    targets: tuple[float, ...] = (0.988, 0.994),
+    rounds: int = 3,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Compares the classic code (plain fit on NumPy arrays) with ours, in turn, and times all forms of a model.
+
+    Times are medians over the rounds; time to accuracy counts training only and looks at the test accuracy after every
+    epoch, the same way for both.
+
+    Args:
+        model: Model whose forms are timed on one image.
+        dataset: Data to train on.
+        targets: Test accuracies to reach.
+        rounds: How often each side has its turn, each time with another seed.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/mnist_cnn.
+    """
+    _check(rounds=rounds)
+    classifier = Classifier(model)
+    images = datasets(dataset, None, data_dir, manual_dir)
+    folder = training.output_folder("mnist_cnn", f"benchmark-{images.name}", output)
+    contenders = {
+        "classic": _classic_training,
+        "ours, one short cycle": _short_cycle,
+        "ours, one longer cycle": _longer_cycle,
+    }
+    courses = {name: [] for name in contenders}
+    for turn in range(rounds):
+        for name, contender in contenders.items():
+            keras.utils.set_random_seed(turn)
+            courses[name].append(contender(images, turn))
+            seconds, accuracy = courses[name][-1][-1]
+            print(f"round {turn + 1}: {name}: {seconds:.1f} s of training, accuracy {accuracy:.4f}")
+
+    def seconds_to(name, target):
+        reached = [next((s for s, accuracy in course if accuracy >= target), math.inf) for course in courses[name]]
+        return float(np.median(reached))
+
+    rows = []
+    for target in targets:
+        best = min(("ours, one short cycle", "ours, one longer cycle"), key=lambda name: seconds_to(name, target))
+        classic, ours = seconds_to("classic", target), seconds_to(best, target)
+        rows.append(
+            {
+                "accuracy": target,
+                "classic s": classic,
+                "ours s": ours,
+                "ours / classic": ours / classic if math.isfinite(classic) and math.isfinite(ours) else "-",
+                "with": best,
+            }
+        )
+    speeds = _training_speed(images, rounds)
+    image = datasets(dataset, classifier.input_shape, data_dir, manual_dir).split("validation")[0][:200]
+    with tempfile.TemporaryDirectory() as scratch:
+        milliseconds, sizes = timing.forms(classifier.model, image[:1], Path(scratch), representative_data=image)
+    start = timing.start_up()
+    base = milliseconds["saved_model"]
+    result = {
+        "time_to_accuracy": rows,
+        "images_per_second": speeds,
+        "latency_ms": milliseconds,
+        "bytes": sizes,
+        "start_seconds": start,
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"\nseconds of training to a test accuracy on {images.name}, median of {rounds} rounds")
+    print(cards.table(rows))
+    print("\ntraining, the classic network at batch 64, images/s")
+    print(cards.table([speeds]))
+    print("\none image")
+    print(
+        cards.table(
+            [
+                {"form": name, "ms": value, "times as fast as SavedModel": base / value}
+                for name, value in milliseconds.items()
+            ]
+        )
+    )
+    print("\nfiles and start")
+    print(cards.table([{"what": name, "bytes": value} for name, value in sizes.items()]))
+    print(cards.table([{"what": name, "seconds": value} for name, value in start.items()]))
+    return {**result, "output": folder}
+
+
 class Classifier:
     """Any form of a trained classifier: uint8 images (count, height, width, channels) to probabilities.
 
@@ -472,7 +564,7 @@ def measure(classify, images, labels, class_names, folder):
     plots.calibration(confidences, correct, error, folder / "calibration.png")
     worst = [index for index in np.argsort(-confidences) if not correct[index]][:32]
     captions = [f"{class_names[labels[i]]}, not {class_names[guesses[i]]}\n{confidences[i]:.0%} sure" for i in worst]
-    title = f"the most confident of {int((~correct).sum()):,} mistakes on {len(labels):,} images"
+    title = f"{int((~correct).sum()):,} mistakes on {len(labels):,} images, the most confident first"
     plots.sheet(images[worst], captions, folder / "mistakes.png", title=title)
     return {
         "metrics": {
@@ -492,6 +584,94 @@ def measure(classify, images, labels, class_names, folder):
             for index in classes
         ],
     }
+
+
+def _classic_training(images, seed, epochs=5):
+    """The code that tutorials show: the default network, Adam, plain `fit` on NumPy arrays with batch 64."""
+    x, y = images.split("train")
+    x, y = x / np.float32(255), keras.utils.to_categorical(y)
+    model = zoo.mnist_cnn(images.image_shape, y.shape[1])
+    model.compile("adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    watch = timing.Stopwatch(lambda: _accuracy(model, images))
+    model.fit(x, y, epochs=epochs, batch_size=64, callbacks=[watch], verbose=0)
+    return watch.course
+
+
+def _short_cycle(images, seed):
+    return _fast_training(images, seed, epochs=1, augment=0.0)
+
+
+def _longer_cycle(images, seed):
+    return _fast_training(images, seed, epochs=6, augment=1.0)
+
+
+def _fast_training(images, seed, *, epochs, augment):
+    """A small normalised network, one cycle of a high learning rate, our pipeline."""
+    x, y = images.split("train")
+    num_classes = len(images.class_names)
+    batch_size, steps, steps_per_execution = training.execution_plan(len(y), min(128, max(1, len(y) // 32)))
+    epochs = max(epochs, epochs * 200 // steps)
+    model = zoo.mnist_cnn(
+        images.image_shape, num_classes, filters=(16, 32, 64), padding="same", batch_normalization=True, dense_units=0
+    )
+    warm_up = steps * epochs // 4
+    schedule = keras.optimizers.schedules.CosineDecay(
+        1e-3, steps * epochs - warm_up, warmup_target=0.01, warmup_steps=warm_up
+    )
+    model.compile(
+        keras.optimizers.Adam(schedule), loss="categorical_crossentropy", steps_per_execution=steps_per_execution
+    )
+    watch = timing.Stopwatch(lambda: _accuracy(model, images))
+    stream = data.training_batches(
+        x, y, num_classes=num_classes, batch_size=batch_size, steps=steps, epochs=epochs, seed=seed, augment=augment
+    )
+    model.fit(stream, epochs=epochs, steps_per_epoch=steps, callbacks=[watch], shuffle=False, verbose=0)
+    return watch.course
+
+
+def _accuracy(model, images):
+    x, y = images.split("test")
+    parts = np.array_split(x, math.ceil(len(x) / 500))
+    return float((np.concatenate([model(part / np.float32(255)) for part in parts]).argmax(axis=1) == y).mean())
+
+
+def _training_speed(images, rounds, batch_size=64, at_most=12_800):
+    """Images per second of the default network: plain `fit` on NumPy arrays, and our pipeline with augmentation."""
+    x, y = images.split("train")
+    x, y = x[:at_most], y[:at_most]
+    arrays = x / np.float32(255), keras.utils.to_categorical(y, len(images.class_names))
+    batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
+    speeds = {"classic": [], "ours": []}
+    models = {}
+    for name in speeds:
+        models[name] = zoo.mnist_cnn(images.image_shape, len(images.class_names))
+        models[name].compile(
+            "adam", "categorical_crossentropy", steps_per_execution=steps_per_execution if name == "ours" else 1
+        )
+    epochs = max(1, 12_800 // len(y))
+    for turn in range(rounds + 1):
+        for name, model in models.items():
+            start = time.perf_counter()
+            if name == "classic":
+                model.fit(*arrays, batch_size=batch_size, epochs=epochs, verbose=0)
+            else:
+                stream = data.training_batches(
+                    x,
+                    y,
+                    num_classes=len(images.class_names),
+                    batch_size=batch_size,
+                    steps=steps,
+                    epochs=epochs,
+                    augment=1.0,
+                )
+                model.fit(stream, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+            if turn:  # the first round traces the graph
+                speeds[name].append(
+                    epochs * (steps * batch_size if name == "ours" else len(y)) / (time.perf_counter() - start)
+                )
+    medians = {name: float(np.median(values)) for name, values in speeds.items()}
+    ratios = [ours / classic for ours, classic in zip(speeds["ours"], speeds["classic"], strict=True)]
+    return medians | {"ours / classic": float(np.median(ratios))}
 
 
 def _measured_file(path, classify, accuracy, images, **figures):

@@ -78,20 +78,19 @@ def calibration(confidences, correct, error, path, *, bins=15):
     _save(figure, path)
 
 
-def sheet(images, captions, path, *, title="", columns=8, colours=None):
+def sheet(images, captions, path, *, title="", columns=8):
     """A sheet of uint8 images (count, height, width, 1 or 3) with a caption under each."""
     count = len(images)
-    columns = min(columns, max(count, 1))
+    columns = min(columns, max(count, 4))
     rows = max(1, math.ceil(count / columns))
-    figure = Figure(figsize=(1.5 * columns, 1.8 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.5 * columns, 1.9 * rows + 0.4), layout="constrained")
     figure.suptitle(title)
     for position, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.axis("off")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
         if position < count:
             axes.imshow(images[position].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_title(
-                captions[position], fontsize=9, y=-0.02, va="top", color=colours[position] if colours else "black"
-            )
+            axes.set_xlabel(captions[position], fontsize=9)
     _save(figure, path)
 
 

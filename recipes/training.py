@@ -1,7 +1,7 @@
 """What every recipe's `train` calls: seed, precision, device, a run folder, and a `fit` that can be killed and resumed.
 
-A run writes into its folder: `config.json` at once, `history.csv` and `backup/` after each epoch, TensorBoard logs under
-`tensorboard/`; the recipe adds `model.keras`, the card and the pictures at the end. `backup/` goes when the run is done.
+A run writes into its folder: `config.json` at once, `history.csv` and `backup/` after each epoch, TensorBoard logs
+under `tensorboard/`; the recipe adds `model.keras`, the card and the pictures, and `backup/` goes when it is done.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def distribution(device):
 def execution_plan(count, batch_size):
     """(batch size, steps per epoch, steps per execution) for `count` examples.
 
-    Several steps in one execution save a tenth of the time of a small network; the steps are rounded down to a multiple.
+    Several steps in one execution save a tenth of a small network's time; steps are rounded down to a multiple.
     """
     batch_size = min(batch_size, count)
     steps = count // batch_size

@@ -76,7 +76,7 @@ def test_operations_that_are_not_builtin_are_named_and_nothing_is_left(model, tm
     target = tmp_path / "model.tflite"
     target.write_text("the former file")
     image = {"image": tf.TensorSpec((1, 4), tf.float32, name="image")}
-    with pytest.raises(ValueError, match="builtin.*Erfinv"):
+    with pytest.raises(ValueError, match=r"builtin.*Erfinv"):
         export.export(model, target, endpoints={export.ENDPOINT: (lambda image: {"y": tf.math.erfinv(image)}, image)})
     assert target.read_text() == "the former file"
     assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]

@@ -163,7 +163,7 @@ def test_augmented_stream_repeats_from_any_epoch():
     tail = list(images.training_batches(*data.split("train"), **options, first_epoch=1))
     for (left, _), (right, _) in zip(whole[3:], tail, strict=True):
         np.testing.assert_array_equal(left, right)
-    assert 0 <= min(x.numpy().min() for x, _ in whole) and max(x.numpy().max() for x, _ in whole) <= 1
+    assert min(x.numpy().min() for x, _ in whole) >= 0 and max(x.numpy().max() for x, _ in whole) <= 1
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])  # their files have the same names
@@ -192,6 +192,6 @@ def test_a_download_without_a_network_is_one_clear_line(tmp_path, monkeypatch):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(ValueError, match="cannot be downloaded.*--dataset digits.*--manual-dir") as caught:
+    with pytest.raises(ValueError, match=r"cannot be downloaded.*--dataset digits.*--manual-dir") as caught:
         images.load("kmnist", data_dir=tmp_path)
     assert "\n" not in str(caught.value)

@@ -130,7 +130,7 @@ def test_nothing_to_resume(digits_run, tmp_path):
 
 
 def test_a_loss_that_became_nan_is_told(tmp_path):
-    with pytest.raises(ValueError, match="NaN.*learning rate"):
+    with pytest.raises(ValueError, match=r"NaN.*learning rate"):
         mnist_cnn.train(output=tmp_path, epochs=2, **SMALL | {"learning_rate": 1e30, "batch_normalization": False})
     assert not (tmp_path / "model.keras").exists()
 

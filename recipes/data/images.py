@@ -5,6 +5,7 @@ transform per batch, and nothing is decoded twice.
 """
 
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset digits, or --dataset FOLDER of class/*.png, or --manual-dir with its files"
 
 
@@ -280,7 +282,7 @@ def _load_folder(folder, input_shape):
         if good:
             splits[split] = np.stack([image for image, _ in good]), np.array([label for _, label in good], np.int32)
     for path in skipped:
-        logging.getLogger("zoo").warning("skipped %s: not an image that can be read", path)
+        print(f"skipped {path}: not an image that can be read", file=sys.stderr)
     if not splits:
         raise ValueError(f"{folder} has no image that can be read: {len(skipped)} files were skipped")
     if "train" in splits:
@@ -308,7 +310,7 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
         near = difflib.get_close_matches(dataset, ["digits", *tfds.list_builders()], n=1)
         hint = f" (did you mean {near[0]!r}?);" if near else ";"
         raise ValueError(
-            f"there is no folder or data set {dataset!r}{hint} accepted: digits, a folder, a name of tensorflow-datasets"
+            f"there is no folder or data set {dataset!r}{hint} accepted: digits, a folder, a tensorflow-datasets name"
         ) from None
     features = builder.info.features
     if not isinstance(features, dict | tfds.features.FeaturesDict) or not {"image", "label"} <= set(features):
@@ -337,5 +339,5 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
         tuple(features["label"].names),
         _complete(splits),
         version=str(builder.info.version),
-        licence=builder.info.redistribution_info.license,
+        licence=builder.info.redistribution_info.license or LICENCES.get(dataset, ""),
     )

@@ -1,0 +1,72 @@
+"""Cards and the README's table, which is made from them."""
+
+from pathlib import Path
+
+import pytest
+
+import zoo
+from recipes import cards
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_readme_table_is_the_one_of_the_cards():
+    text = README.read_text(encoding="utf-8")
+    table = text.split(cards.TABLE[0])[1].split(cards.TABLE[1])[0].strip()
+    assert table == cards.readme_table()
+    for name in zoo.pretrained.names():
+        assert f"`{name}`" in table
+    assert len(text.splitlines()) < 200
+
+
+def test_rendering_the_readme(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{cards.TABLE[0]}\nold\n{cards.TABLE[1]}\nafter\n")
+    cards.render_readme(path)
+    assert path.read_text() == f"before\n{cards.TABLE[0]}\n{cards.readme_table()}\n{cards.TABLE[1]}\nafter\n"
+
+
+def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo.pretrained, "directory", lambda: tmp_path / "saved_models")
+    runs = []
+    for seed, (validation, test) in enumerate([(0.7, 0.9), (0.8, 0.6)]):
+        run = tmp_path / f"run{seed}"
+        run.mkdir()
+        (run / "model.keras").write_text(f"weights {seed}")
+        card = {
+            "name": "x",
+            "metrics": {"accuracy": test},
+            "files": [cards.file_entry(run / "model.keras")],
+            "training": {"validation": {"accuracy": validation}, "arguments": {"seed": seed}},
+        }
+        cards.write(run, card)
+        runs.append(run)
+    cards.publish("thing", *runs)
+    card = cards.beside(tmp_path / "saved_models" / "thing" / "model.keras")
+    assert card["name"] == "thing" and card["metrics"] == {"accuracy": 0.6} and card["seeds"] == {"0": 0.9, "1": 0.6}
+    assert zoo.pretrained.file("thing").read_text() == "weights 1"
+
+
+def test_table_and_file_entry(tmp_path):
+    text = cards.table([{"name": "a", "value": 0.123456, "count": 12345, "yes": True}])
+    assert text.splitlines() == ["name  value   count   yes", "a     0.1235  12,345  yes"]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").write_bytes(b"12345")
+    assert cards.file_entry(tmp_path / "folder", accuracy=1) == {
+        "file": "folder",
+        "format": "saved_model",
+        "bytes": 5,
+        "accuracy": 1,
+    }
+    with pytest.raises(FileNotFoundError):
+        cards.file_entry(tmp_path / "nothing.keras")
+
+
+def test_the_command_in_a_card_repeats_the_training():
+    def train(*, epochs=5, filters=(1, 2), fast=True, data_dir=None, output=None, resume=None):
+        pass
+
+    arguments = {"epochs": 7, "filters": [3, 4], "fast": False, "data_dir": "/x", "output": "/y", "resume": None}
+    assert cards.command("x", train, arguments) == "zoo train x --epochs 7 --filters 3 4 --no-fast"
+    arguments = {"epochs": 5, "filters": (1, 2), "fast": True, "data_dir": None, "output": None, "resume": None}
+    assert cards.command("x", train, arguments) == "zoo train x"

@@ -1,0 +1,115 @@
+"""Published models: whole, as small and as good as their cards say, and refused when damaged."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from recipes import mnist_cnn
+from zoo import export, pretrained
+
+ROOT = Path(__file__).parent.parent
+NAMES = pretrained.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_model_is_what_its_card_says(name):
+    card = pretrained.card(name)
+    model = zoo.load(name)
+    assert isinstance(model, keras.Model) and model.count_params() == card["parameters"]
+    assert {entry["file"] for entry in card["files"]} == {"model.keras", "model.tflite"}
+    for entry in card["files"]:
+        path = pretrained.file(name, entry["file"])
+        assert path.stat().st_size == entry["bytes"]
+    assert (
+        card["licence"]["weights"] and card["licence"]["data"] and card["training"]["command"].startswith("zoo train")
+    )
+    run = export.load(pretrained.file(name, "model.tflite"))
+    assert run.labels == card["dataset"]["classes"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if pretrained.card(name)["builder"] == "mnist_cnn"])
+def test_published_figures_are_reproduced(name, real_data, tfds_dir, tmp_path):
+    card = pretrained.card(name)
+    dataset = card["dataset"]["name"]
+    for entry in card["files"]:
+        answer = mnist_cnn.evaluate(
+            model=pretrained.file(name, entry["file"]),
+            dataset=dataset,
+            data_dir=tfds_dir,
+            manual_dir=real_data / dataset,
+            output=tmp_path,
+        )
+        assert answer["images"] == 10_000
+        assert answer["metrics"]["accuracy"] == pytest.approx(entry["metrics"]["accuracy"], abs=2e-4)
+    target = {"mnist": 0.996, "fashion_mnist": 0.93}[dataset]
+    assert card["metrics"]["accuracy"] >= target and np.mean(list(card["seeds"].values())) >= target
+
+
+def test_small_enough_for_a_phone():
+    card = pretrained.card("mnist_cnn")
+    assert card["parameters"] <= 100_000
+    keras_file, int8_file = card["files"]
+    assert int8_file["bytes"] <= 120_000
+    assert abs(int8_file["metrics"]["accuracy"] - keras_file["metrics"]["accuracy"]) <= 0.001
+
+
+def test_weights_argument():
+    pixels = np.random.default_rng(0).random((4, 28, 28, 1), dtype=np.float32)
+    np.testing.assert_array_equal(zoo.mnist_cnn(weights="mnist")(pixels), zoo.load("mnist_cnn")(pixels))
+    path = pretrained.file("mnist_cnn")
+    np.testing.assert_array_equal(zoo.mnist_cnn(weights=path)(pixels), zoo.load("mnist_cnn")(pixels))
+
+
+@pytest.fixture
+def copy_of_published(tmp_path, monkeypatch):
+    shutil.copytree(pretrained.directory(), tmp_path / "saved_models")
+    monkeypatch.setattr(pretrained, "directory", lambda: tmp_path / "saved_models")
+    return tmp_path / "saved_models"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+def test_a_damaged_file_is_refused_in_one_line(damage, copy_of_published):
+    path = copy_of_published / "mnist_cnn" / "model.keras"
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if damage == "changed" else content[:1000])
+    with pytest.raises(ValueError, match="is damaged: its sha256") as caught:
+        zoo.load("mnist_cnn")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="did you mean 'mnist_cnn'"):
+        zoo.load("mnist_cn")
+    with pytest.raises(ValueError, match=r"no model file .*lion\.keras"):
+        zoo.load("lion.keras")
+    with pytest.raises(ValueError, match=r"there are model\.keras, model\.tflite"):
+        pretrained.file("mnist_cnn", "model.onnx")
+
+
+def test_an_installed_wheel_loads_them_from_an_empty_folder(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    code = "import zoo; print(zoo.__file__); print([zoo.load(name).count_params() for name in zoo.pretrained.names()])"
+    child = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "empty", env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    file, counts = child.stdout.splitlines()
+    assert Path(file).is_relative_to(tmp_path / "site")
+    assert counts == str([pretrained.card(name)["parameters"] for name in NAMES])
