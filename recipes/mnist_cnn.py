@@ -76,7 +76,7 @@ def train(
         learning_rate: Highest learning rate of the cycle.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
         label_smoothing: Share of the target spread over all classes, in [0, 1).
-        augment: Strength of the random rotation, zoom and shift; 0 for none.
+        augment: Strength of the random rotation, shear, zoom and shift; 0 for none.
         filters: Filters of each stage of the network.
         convolutions: Convolutions per stage.
         padding: Padding of the convolutions.

@@ -119,12 +119,12 @@ def test_affine_against_scipy():
     batch = ndimage.gaussian_filter(random.random((6, 24, 24, 1)), (0, 2, 2, 0)).astype(np.float32)
     np.testing.assert_allclose(images.affine(tf.constant(batch), [1, 2], strength=0.0), batch, atol=1e-6)
     moved = images.affine(tf.constant(batch), [1, 2], strength=1.0).numpy()
-    draw = tf.random.stateless_uniform((4, 6), [1, 2], -1.0, 1.0).numpy()
+    draw = tf.random.stateless_uniform((6, 6), [1, 2], -1.0, 1.0).numpy()
     for index in range(6):
-        angle = np.deg2rad(6) * draw[0, index]
-        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        matrix = (1 + 0.05 * draw[1, index]) * rotation  # on (x, y)
-        shift = 24 / 28 * draw[2:, index]
+        angle, shear = np.deg2rad(8) * draw[0, index], 0.08 * draw[1, index]
+        rotation = np.array([[np.cos(angle), np.sin(angle) + shear], [-np.sin(angle), np.cos(angle)]])
+        matrix = np.diag(1 + 0.08 * draw[2:4, index]) @ rotation  # on (x, y)
+        shift = 24 * 1.5 / 28 * draw[4:, index]
         centre = np.array([11.5, 11.5])
         offset = centre - matrix @ centre + shift
         swap = [1, 0]  # scipy counts rows first

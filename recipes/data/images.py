@@ -169,18 +169,20 @@ def _without_autotune(data):
 def affine(images, seed, strength=1.0):
     """One random affine transform per image of a batch, bilinear, black outside.
 
-    At strength 1: rotation within 6 degrees, zoom within 5 % and shift within 1/28 of the side.
+    At strength 1: rotation within 8 degrees, shear within 0.08, zoom of each axis within 8 %, and shift within
+    1.5/28 of the side.
     """
     shape = tf.shape(images)
     count, height, width = shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
-    draw = tf.random.stateless_uniform((4, count), seed, -strength, strength)
-    angle, zoom = draw[0] * (6 * np.pi / 180), 1 + 0.05 * draw[1]
-    # from output to input pixels, about the centre
-    a, b = zoom * tf.cos(angle), zoom * tf.sin(angle)
-    c, d = -b, a
+    draw = tf.random.stateless_uniform((6, count), seed, -strength, strength)
+    angle, shear = draw[0] * (8 * np.pi / 180), draw[1] * 0.08
+    zoom_x, zoom_y = 1 + 0.08 * draw[2], 1 + 0.08 * draw[3]
+    # from output to input pixels, about the centre: rotate and shear, then scale
+    a, b = zoom_x * tf.cos(angle), zoom_x * (tf.sin(angle) + shear)
+    c, d = -zoom_y * tf.sin(angle), zoom_y * tf.cos(angle)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    shift_x = centre_x - a * centre_x - b * centre_y + draw[2] * width / 28
-    shift_y = centre_y - c * centre_x - d * centre_y + draw[3] * height / 28
+    shift_x = centre_x - a * centre_x - b * centre_y + draw[4] * width * (1.5 / 28)
+    shift_y = centre_y - c * centre_x - d * centre_y + draw[5] * height * (1.5 / 28)
     zero = tf.zeros_like(a)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
