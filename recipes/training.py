@@ -124,7 +124,7 @@ def resumable(train):
         config = folder / "config.json"
         if not config.is_file():
             raise ValueError(f"nothing to resume in {folder}: it is not the folder of a run (it has no config.json)")
-        if (folder / "card.json").is_file():
+        if not (folder / "backup").is_dir():
             raise ValueError(
                 f"nothing to resume in {folder}: the run is finished, its model is {folder / 'model.keras'}"
             )
@@ -157,7 +157,7 @@ def start(name, arguments):
         return run
     run = Run(name, output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"]), arguments)
     shutil.rmtree(run.backup, ignore_errors=True)
-    (run.folder / "card.json").unlink(missing_ok=True)  # of a former run in the same folder
+    run.backup.mkdir()
     write_text(
         run.folder / "config.json", json.dumps({key: _plain(value) for key, value in arguments.items()}, indent=1)
     )
@@ -249,7 +249,6 @@ class _Checkpoint(keras.callbacks.Callback):
         self.run, self.monitor, self.sign, self.patience = run, monitor, 1 if mode == "min" else -1, patience
         self.best_path = run.backup / "best.weights.h5"
         self.diverged = False
-        run.backup.mkdir(exist_ok=True)
 
     def path(self, epoch):
         return self.run.backup / f"epoch-{epoch:04}.weights.h5"

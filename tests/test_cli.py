@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import zoo
-from recipes.__main__ import VERBS, main
+from recipes import mnist_cnn
+from recipes.__main__ import VERBS, _parse, main
 from recipes.data import images
 
 IMAGES = Path(__file__).parent / "images"
@@ -155,6 +156,43 @@ def test_the_published_model_reads_the_drawn_digits(capfd, tmp_path):
     assert status == 0 and len(answer["predictions"]) == 4
     for row in answer["predictions"]:
         assert row["label"] == names[Path(row["file"]).stem]
+
+
+def test_benchmark(capfd, digits_run, tmp_path):
+    status, answer, _ = run_json(
+        capfd,
+        "benchmark",
+        "mnist_cnn",
+        "--model",
+        digits_run,
+        "--rounds",
+        "1",
+        "--targets",
+        "0.5",
+        "1.0",
+        "--output",
+        tmp_path,
+    )
+    assert status == 0 and json.loads((tmp_path / "benchmark.json").read_text())["bytes"] == answer["bytes"]
+    low, high = answer["time_to_accuracy"]
+    assert low["classic"] > 0 and low["ours / classic"] > 0 and low["accuracy"] == 0.5 and high["accuracy"] == 1.0
+    assert answer["bytes"]["model_int8.tflite"] < answer["bytes"]["model.tflite"]
+    assert set(answer["start_seconds"]) == {"import keras", "import zoo over it", "zoo --help"}
+    assert all(value > 0 for value in answer["latency_ms"].values()) and len(answer["latency_ms"]) == 8
+
+
+def readme_commands():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    lines = [line.split("#")[0].split() for line in text.splitlines() if line.strip().startswith("zoo ")]
+    return [line for line in lines if "$seed" not in " ".join(line)]
+
+
+@pytest.mark.parametrize("command", readme_commands(), ids=" ".join)
+def test_the_readme_commands_are_understood(command):
+    _, verb, *rest = command
+    if verb != "list":
+        recipe, *options = rest
+        assert _parse(getattr(mnist_cnn, verb), options, "zoo") is not None and recipe == "mnist_cnn"
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ def test_nothing_to_resume(digits_run, tmp_path):
         mnist_cnn.train(resume=tmp_path)
     with pytest.raises(ValueError, match="the run is finished"):
         mnist_cnn.train(resume=digits_run)
-    config = json.loads((digits_run / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text((digits_run / "config.json").read_text())
+    (tmp_path / "backup").mkdir()
     with pytest.raises(ValueError, match="epochs=12, got epochs=13"):
         mnist_cnn.train(resume=tmp_path, epochs=13)
 

@@ -69,7 +69,7 @@ def load(name, *, compile=False):
         ValueError: If there is no such model, or its file is damaged or not a Keras model.
     """
     path = Path(name)
-    if path.suffix not in (".keras", ".h5") and not path.exists():
+    if str(name) in names() or not (path.exists() or path.suffix):
         path = file(str(name))
     if not path.is_file():
         raise ValueError(f"there is no model file {path}")
