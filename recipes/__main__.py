@@ -44,6 +44,8 @@ def main(arguments=None):
         except (ValueError, OSError) as error:
             return _fail(error, answer, 2)
         except Exception as error:
+            if "No space left on device" in str(error):  # TensorFlow's own class of error
+                return _fail("No space left on device", answer, 2)
             return _fail(f"{type(error).__name__}: {error} (ZOO_DEBUG=1 shows where)", answer, 1)
 
 

@@ -147,7 +147,7 @@ def start(name, arguments):
     """
     if arguments["resume"]:
         run = Run(name, Path(arguments["resume"]), arguments)
-        epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.weights.h5")]
+        epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.keras")]
         if epochs:
             with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
@@ -236,22 +236,25 @@ def write_text(path, text):
 
 
 def save_model(model, path):
-    """Writes a `.keras` file whole or not at all."""
+    """Writes a `.keras` file, optimizer included, whole or not at all."""
     with atomic(path) as partial:
         model.save(partial)
 
 
 class _Checkpoint(keras.callbacks.Callback):
-    """History, best weights and backup after each epoch, in an order that a kill at any moment cannot spoil."""
+    """History, best weights and backup after each epoch, in an order that a kill at any moment cannot spoil.
+
+    Whole `.keras` files, which are made in memory: writing `.weights.h5` on a full disk crashes the process.
+    """
 
     def __init__(self, run, monitor, mode, patience):
         super().__init__()
         self.run, self.monitor, self.sign, self.patience = run, monitor, 1 if mode == "min" else -1, patience
-        self.best_path = run.backup / "best.weights.h5"
+        self.best_path = run.backup / "best.keras"
         self.diverged = False
 
     def path(self, epoch):
-        return self.run.backup / f"epoch-{epoch:04}.weights.h5"
+        return self.run.backup / f"epoch-{epoch:04}.keras"
 
     def best_epoch(self):
         """Index of the last of the best epochs so far."""
@@ -278,19 +281,14 @@ class _Checkpoint(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         self.run.history.append({**row, "seconds": round(time.time() - self.begun, 2)})
         if self.best_epoch() == len(self.run.history) - 1:
-            self._save(self.best_path)
+            save_model(self.model, self.best_path)
         with atomic(self.run.folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
             writer = csv.DictWriter(stream, self.run.history[0])
             writer.writeheader()
             writer.writerows(self.run.history)
-        self._save(self.path(epoch + 1))
+        save_model(self.model, self.path(epoch + 1))
         self.path(epoch).unlink(missing_ok=True)
         self.model.stop_training |= self.out_of_patience()
-
-    def _save(self, path):
-        partial = path.with_name("partial.weights.h5")
-        self.model.save_weights(partial, overwrite=True)
-        os.replace(partial, path)
 
 
 class _Interruptible(keras.callbacks.Callback):

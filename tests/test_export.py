@@ -177,6 +177,29 @@ EXPORT = """
 import zoo
 zoo.export.export(zoo.mnist_cnn(), "model.tflite")
 """
+TRAIN = """
+import sys
+from recipes.__main__ import main
+sys.exit(main(["train", "mnist_cnn", "--epochs", "1", "--output", "."]))
+"""
+EXPORT_ALL = """
+import sys, zoo
+from recipes.__main__ import main
+model = zoo.mnist_cnn()
+model.save("{folder}/own.keras")
+sys.exit(main(["export", "mnist_cnn", "--model", "{folder}/own.keras", "--format", "saved_model", "--output", "."]))
+"""
+
+
+@pytest.mark.parametrize("code", [TRAIN, EXPORT_ALL], ids=["train", "export"])
+def test_a_command_on_a_full_disk_is_one_clear_line(code, tmp_path):
+    (tmp_path / "small").mkdir()
+    child, files = run_on_a_full_disk(tmp_path / "small", code.replace("{folder}", str(tmp_path)))
+    assert child.returncode == 2, child.stderr
+    (line,) = [line for line in child.stderr.splitlines() if line.startswith("zoo: ")]
+    assert "No space left" in line or "File too large" in line
+    assert "Traceback" not in child.stderr
+    assert files["model.keras"] == "former" and not any("partial" in name for name in files)
 
 
 @pytest.mark.parametrize("code", [SAVE, EXPORT], ids=["save", "export"])

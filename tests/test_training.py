@@ -67,7 +67,7 @@ def test_killed_between_and_during_epochs_ends_with_the_same_weights(uninterrupt
     assert not (folder / "model.keras").exists() and not (folder / "card.json").exists()
     # during: some batches into an epoch
     child = start(folder, "train", "mnist_cnn", "--resume", str(folder))
-    wait_for(lambda: (folder / "backup" / "epoch-0002.weights.h5").is_file(), child)
+    wait_for(lambda: (folder / "backup" / "epoch-0002.keras").is_file(), child)
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait()
