@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import io
 import json
+import math
 import os
 import sys
 import textwrap
@@ -36,16 +37,21 @@ def main(arguments=None):
     with _only_json(as_json) as answer:
         try:
             answer(_run(arguments))
+            sys.stdout.flush()
             return 0
         except SystemExit as stop:  # from --help
             return stop.code or 0
         except KeyboardInterrupt:
             return _fail("interrupted", answer, 130)
+        except BrokenPipeError:  # zoo list | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 141
         except (ValueError, OSError) as error:
             return _fail(error, answer, 2)
         except Exception as error:
-            if "No space left on device" in str(error):  # TensorFlow's own class of error
-                return _fail("No space left on device", answer, 2)
+            for text in ("No space left on device", "File too large", "Disk quota exceeded"):
+                if text in str(error):  # TensorFlow has classes of its own for them
+                    return _fail(text, answer, 2)
             return _fail(f"{type(error).__name__}: {error} (ZOO_DEBUG=1 shows where)", answer, 1)
 
 
@@ -208,7 +214,20 @@ def _only_json(wanted):
         sys.stdout.flush()
         os.dup2(real, 1)
         os.close(real)
-        print(json.dumps(answers[-1] if answers else {}, default=str), flush=True)
+        print(json.dumps(_plain(answers[-1] if answers else {}), allow_nan=False), flush=True)
+
+
+def _plain(value):
+    """Dictionaries, lists, strings and finite numbers only; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python -m recipes.cards publish mnist_cnn RUN RUN RUN   # maintainers: runs of s
 python -m recipes.cards readme README.md                # render the table of the published models into the README
 """
 
+import contextlib
 import importlib.metadata
 import inspect
 import json
@@ -25,28 +26,25 @@ TABLE = ("<!-- table of the published models: python -m recipes.cards readme REA
 
 def environment():
     """Versions, hardware and commit of this run."""
-    cpu = platform.processor() or platform.machine()
+    import tensorflow as tf
+
+    hardware = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0] if names else cpu
-    git = (
-        subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-        )
-        if shutil.which("git")
-        else None
-    )
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
-        "hardware": f"{cpu}, {os.cpu_count()} cores",
-        "commit": git.stdout.strip() if git and git.returncode == 0 else "",
-    }
+        hardware = names[0] if names else hardware
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    hardware = [f"{hardware}, {os.cpu_count()} cores", *(gpu.get("device_name", "GPU") for gpu in gpus)]
+    commit = ""
+    root = Path(__file__).parent.parent
+    if (root / ".git").exists() and shutil.which("git"):
+        git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # tensorflow may be tensorflow-cpu
+            versions[name] = importlib.metadata.version(name)
+    return {"versions": versions, "hardware": "; ".join(hardware), "commit": commit}
 
 
 def command(name, train, arguments):
@@ -60,15 +58,23 @@ def command(name, train, arguments):
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            words += [f"--{flag}", *map(str, value if isinstance(value, (list, tuple)) else [value])]
+            words += [
+                f"--{flag}",
+                *(str(_local_name(part)) for part in (value if isinstance(value, tuple) else [value])),
+            ]
     return " ".join(words)
+
+
+def _local_name(value):
+    """A file or folder of this machine by its last name only; any other value as it is."""
+    return Path(value).name if isinstance(value, str | Path) and Path(value).exists() else value
 
 
 def training_entry(name, train, run, **figures):
     """What a card says of a training: command, arguments and seconds; folders of this machine are nobody's business."""
     return {
         "command": command(name, train, run.arguments),
-        "arguments": {key: value for key, value in run.arguments.items() if key not in FOLDERS},
+        "arguments": {key: _local_name(run.arguments[key]) for key in run.arguments if key not in FOLDERS},
         "epochs": len(run.history),
         "seconds": round(sum(row["seconds"] for row in run.history), 1),
         **figures,

@@ -96,14 +96,20 @@ def train(
         output: Folder of the run; by default a new one, runs/mnist_cnn/TIME-DATASET.
         resume: Folder of a run that was interrupted; it goes on with its own arguments.
     """
-    _check(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, label_smoothing=label_smoothing)
+    _check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
+    _check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
+    _check_range(0, math.inf, augment=augment, weight_decay=weight_decay)
+    _check_range(0, 2**31, seed=seed)
+    if weights is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
     arguments, environment = dict(locals()), cards.environment()
     training.seed_everything(seed, deterministic)
     strategy = training.distribution(device)
     images = datasets(dataset, input_shape, data_dir, manual_dir)
     x, y = images.split("train")
     num_classes = len(images.class_names)
-    batch_size = batch_size or min(128, max(1, len(y) // 32))
+    replicas = strategy.num_replicas_in_sync
+    batch_size = math.ceil((batch_size or min(128, max(1, len(y) // 32))) / replicas) * replicas
     batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
     epochs = epochs or max(30, math.ceil(1000 / steps))
 
@@ -131,9 +137,18 @@ def train(
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
             metrics=["accuracy"],
             # a mirrored loop of several steps fails in TensorFlow 2.21
-            steps_per_execution=1 if strategy.num_replicas_in_sync > 1 else steps_per_execution,
+            steps_per_execution=1 if replicas > 1 else steps_per_execution,
         )
     run = training.start("mnist_cnn", arguments)
+    card = {
+        "name": "mnist_cnn",
+        "builder": "mnist_cnn",
+        "task": TASK,
+        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        **environment,
+    }
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
 
     def batches(first_epoch):
@@ -164,6 +179,7 @@ def train(
         )
     except KeyboardInterrupt:
         training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+        cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
         print(
             f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
             f"  zoo train mnist_cnn --resume {run.folder}"
@@ -177,21 +193,12 @@ def train(
 
     figures = measure(probabilities, *images.split("test"), images.class_names, run.folder)
     plots.curves(run.history, run.folder / "curves.png")
-    card = {
-        "name": "mnist_cnn",
-        "builder": "mnist_cnn",
-        "task": TASK,
-        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
-        "metrics": figures["metrics"],
-        "baselines": figures["baselines"],
-        "per_class": figures["per_class"],
-        "parameters": model.count_params(),
+    validated = max(row["val_accuracy"] for row in run.history)
+    card |= figures | {
         "files": [_measured_file(run.folder / "model.keras", probabilities, figures["metrics"]["accuracy"], images)],
         "training": cards.training_entry(
-            "mnist_cnn", train, run, validation={"accuracy": max(row["val_accuracy"] for row in run.history)}
+            "mnist_cnn", train, run, batch_size=batch_size, validation={"accuracy": validated}
         ),
-        **environment,
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
     }
     cards.write(run.folder, card)
     training.finish(run)
@@ -226,7 +233,7 @@ def evaluate(
         output: Folder for the pictures and evaluation.json; by default a new one under runs/mnist_cnn.
     """
     classifier = Classifier(model)
-    images = datasets(dataset, classifier.input_shape, data_dir, manual_dir)
+    images = classifier.datasets(dataset, data_dir, manual_dir)
     x, y = images.split(split)
     y = classifier.match_labels(images.class_names, y)
     folder = training.output_folder("mnist_cnn", f"evaluate-{images.name}", output)
@@ -333,10 +340,12 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/mnist_cnn.
     """
-    classifier = Classifier(model)
-    if not isinstance(classifier.model, keras.Model):
-        raise ValueError(f"{classifier.path} is exported already: give a .keras file or a published model")
-    images = datasets(dataset, classifier.input_shape, data_dir, manual_dir)
+    if not format or not quantize:
+        raise ValueError("--format and --quantize need a value each")
+    if "tflite" not in format and set(quantize) != {"none"}:
+        raise ValueError(f"quantize={' '.join(quantize)} is for the format tflite, got format={' '.join(format)}")
+    classifier = Classifier(model).keras_only()
+    images = classifier.datasets(dataset, data_dir, manual_dir)
     x, y = images.split(split)
     y = classifier.match_labels(images.class_names, y)
     folder = training.output_folder("mnist_cnn", "export", output)
@@ -353,6 +362,7 @@ def export(
     reference = classifier(x)
     entries, rows = [], []
     wanted = [(name, level) for name in format for level in (quantize if name == "tflite" else ("none",))]
+    wanted = list(dict.fromkeys(wanted))
     for name, level in wanted:
         path = folder / {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}[name]
         if level != "none" and len(wanted) > 1:
@@ -371,7 +381,13 @@ def export(
         found = exported(x)
         accuracy = float((found.argmax(axis=1) == y).mean())
         entry = _measured_file(
-            path, exported, accuracy, images, quantize=level, max_abs_difference=float(np.abs(found - reference).max())
+            path,
+            exported,
+            accuracy,
+            images,
+            split,
+            quantize=level,
+            max_abs_difference=float(np.abs(found - reference).max()),
         )
         operations = exporting.operations(path) if name == "tflite" else []
         entry |= {"operations": sorted(set(operations))} if operations else {}
@@ -388,10 +404,12 @@ def export(
             }
         )
     names = {entry["file"] for entry in entries}
-    card = cards.beside(folder / "card.json") or classifier.card
-    card["files"] = [entry for entry in card.get("files", []) if entry["file"] not in names] + entries
-    card["files"] = [entry for entry in card["files"] if (folder / entry["file"]).exists()]
-    cards.write(folder, card)
+    former = cards.beside(folder / "card.json")
+    card = classifier.card or {"name": "mnist_cnn", "task": TASK, "dataset": {"classes": classifier.labels}}
+    # other files of the same training stay in the card of the folder; those of another model do not belong to it
+    same = former.get("files", []) if former.get("training") == card.get("training") else []
+    kept = [entry for entry in same if entry["file"] not in names and (folder / entry["file"]).exists()]
+    cards.write(folder, card | {"files": kept + entries})
     accuracy = float((reference.argmax(axis=1) == y).mean())
     print(cards.table(rows))
     print(f"\nKeras: accuracy {accuracy:.4f} on {len(y):,} images of {images.name} ({split}); files are in {folder}")
@@ -428,8 +446,10 @@ def benchmark(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for benchmark.json; by default a new one under runs/mnist_cnn.
     """
-    _check(rounds=rounds)
-    classifier = Classifier(model)
+    _check_positive(rounds=rounds)
+    if not targets:
+        raise ValueError("--targets needs one accuracy or more, in (0, 1]")
+    classifier = Classifier(model).keras_only()
     images = datasets(dataset, None, data_dir, manual_dir)
     known = [np.concatenate(parts) for parts in zip(images.split("train"), images.split("validation"), strict=True)]
     images.splits["train"] = tuple(known)  # as tutorials do: nothing is held out but the test split
@@ -465,6 +485,8 @@ def benchmark(
     start = timing.start_up(rounds=rounds)
     base = milliseconds["saved_model"]
     result = {
+        "metrics": {"accuracy": float(np.median([course[-1][1] for course in courses["longer cycle"]]))},
+        "baselines": {"classic": {"accuracy": float(np.median([course[-1][1] for course in courses["classic"]]))}},
         "time_to_accuracy": rows,
         "images_per_second": speeds,
         "latency_ms": milliseconds,
@@ -509,22 +531,41 @@ class Classifier:
         self.card = cards.beside(self.path)
         if self.path.suffix in (".keras", ".h5"):
             self.model = zoo.load(self.path)
-            shape, count = self.model.input_shape, self.model.output_shape[-1]
-            labels, self.border = (
-                self.card.get("dataset", {}).get("classes"),
-                self.card.get("dataset", {}).get("border"),
-            )
+            shape, outputs = self.model.input_shape, self.model.output_shape
+            about = self.card.get("dataset", {})
+            labels, self.border = about.get("classes"), about.get("border")
         else:
             self.model = exporting.load(self.path)
             shape, dtype = self.model.inputs.get("image", ((), ""))
-            count = len(self.model.labels)
-            labels, self.border = self.model.labels, self.model.metadata.get("border")
-            if dtype != "uint8":
+            if len(shape) != 4 or dtype != "uint8":
                 raise ValueError(f"{self.path} does not classify images: its inputs are {self.model.inputs}")
-        if len(shape) != 4 or shape[-1] not in (1, 3):
+            outputs = self.model(image=np.zeros(shape, np.uint8)).get("probabilities", np.zeros(())).shape
+            labels, self.border = self.model.labels, self.model.metadata.get("border")
+        if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
             raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
+        if not isinstance(outputs, tuple) or len(outputs) != 2:
+            raise ValueError(f"{self.path} does not classify images: it gives outputs of shape {outputs}")
+        self.known = bool(self.card or labels)
         self.input_shape = tuple(shape[1:])
-        self.labels = [str(label) for label in labels or range(count)]
+        self.labels = [str(label) for label in labels or range(outputs[-1])]
+
+    def keras_only(self):
+        """This classifier, if it is a Keras model."""
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self
+
+    def datasets(self, dataset, data_dir, manual_dir):
+        """A data set in this model's input shape; a model of unknown origin must fit the data set's own.
+
+        Raises:
+            ValueError: If it does not fit.
+        """
+        shape = self.input_shape if self.known or Path(dataset).is_dir() else None
+        images = datasets(dataset, shape, data_dir, manual_dir)
+        if images.image_shape != self.input_shape:
+            raise ValueError(f"{self.path} takes images {self.input_shape}, {dataset} has {images.image_shape}")
+        return images
 
     def __call__(self, images):
         if isinstance(self.model, keras.Model):
@@ -672,12 +713,12 @@ def _training_speed(images, rounds, batch_size=64, at_most=12_800):
     return medians | {"ours / classic": float(np.median(ratios))}
 
 
-def _measured_file(path, classify, accuracy, images, **figures):
-    one = images.split("test")[0][:1]
+def _measured_file(path, classify, accuracy, images, split="test", **figures):
+    one = images.split(split)[0][:1]
     return cards.file_entry(
         path,
         metrics={"accuracy": accuracy},
-        measured_on=images.name,
+        measured_on=f"{images.name}, {split}",
         **figures,
         latency_ms=round(timing.latency(lambda: classify(one)), 4),
     )
@@ -690,10 +731,13 @@ def _find(model):
     return path / "model.keras" if (path / "model.keras").is_file() else path
 
 
-def _check(**values):
+def _check_positive(**values):
     for name, value in values.items():
-        if name == "label_smoothing":
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {value}")
-        elif value is not None and value <= 0:
+        if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
+
+
+def _check_range(low, high, **values):
+    for name, value in values.items():
+        if not low <= value < high:
+            raise ValueError(f"{name} must be in [{low}, {high}), got {value}")

@@ -50,8 +50,8 @@ def confusion_matrix(matrix, class_names, path):
                 )
     ticks = range(0, count, math.ceil(count / 50))
     rotation = 90 if max(map(len, class_names)) > 3 else 0
-    axes.set_xticks(ticks, [class_names[tick] for tick in ticks], rotation=rotation)
-    axes.set_yticks(ticks, [class_names[tick] for tick in ticks])
+    axes.set_xticks(ticks, [class_names[tick] for tick in ticks], rotation=rotation, parse_math=False)
+    axes.set_yticks(ticks, [class_names[tick] for tick in ticks], parse_math=False)
     wrong = int(matrix.sum() - np.trace(matrix))
     axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.sum():,} images, {wrong:,} wrong")
     _save(figure, path)
@@ -90,7 +90,7 @@ def sheet(images, captions, path, *, title="", columns=8):
         axes.spines[:].set_visible(False)
         if position < count:
             axes.imshow(images[position].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_xlabel(captions[position], fontsize=9)
+            axes.set_xlabel(captions[position], fontsize=9, parse_math=False)
     _save(figure, path)
 
 

@@ -8,12 +8,14 @@ import contextlib
 import csv
 import functools
 import inspect
+import itertools
 import json
 import math
 import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,14 +95,12 @@ class Run:
         folder: Folder of the run.
         arguments: The arguments of `train`, as saved in `config.json`.
         history: One dictionary per finished epoch.
-        started: Time of the start, in seconds.
     """
 
     name: str
     folder: Path
     arguments: dict
     history: list = field(default_factory=list)
-    started: float = field(default_factory=time.time)
 
     @property
     def first_epoch(self):
@@ -167,9 +167,17 @@ def start(name, arguments):
 def output_folder(name, label, output=None):
     """Makes the folder for what a command writes: `output`, or a new one under runs/NAME."""
     label = "".join(mark if mark.isalnum() else "_" for mark in label)
-    folder = Path(output or Path("runs", name, f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"))
+    folder = new = Path(output or Path("runs", name, f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):  # another command may have started in the same second
+            try:
+                folder.mkdir(exist_ok=output is not None)
+                break
+            except FileExistsError:
+                if output is not None:
+                    raise
+                folder = new.with_name(f"{new.name}-{number}")
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
@@ -200,23 +208,24 @@ def fit(model, batches, *, run, epochs, steps, validation, monitor="val_loss", m
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False),
         checkpoint,
-        _Interruptible(),
     ]
     if run.first_epoch:
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(checkpoint.path(run.first_epoch))
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(checkpoint.path(run.first_epoch))
     try:
         if run.first_epoch < epochs and not checkpoint.out_of_patience():
-            model.fit(
-                batches(run.first_epoch),
-                initial_epoch=run.first_epoch,
-                epochs=epochs,
-                steps_per_epoch=steps,
-                validation_data=validation,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
+            with _interruptible() as interruption:
+                model.fit(
+                    batches(run.first_epoch),
+                    initial_epoch=run.first_epoch,
+                    epochs=epochs,
+                    steps_per_epoch=steps,
+                    validation_data=validation,
+                    callbacks=[*callbacks, interruption],
+                    shuffle=False,
+                    verbose=1 if sys.stdout.isatty() else 2,
+                )
     finally:
         if checkpoint.best_path.is_file():
             model.load_weights(checkpoint.best_path)
@@ -256,15 +265,17 @@ class _Checkpoint(keras.callbacks.Callback):
     def path(self, epoch):
         return self.run.backup / f"epoch-{epoch:04}.keras"
 
-    def best_epoch(self):
-        """Index of the last of the best epochs so far."""
+    def is_best(self):
+        """Whether no epoch before the last one was better."""
         scores = [self.sign * row[self.monitor] for row in self.run.history]
-        return max(index for index, score in enumerate(scores) if score == min(scores))
+        return scores[-1] == min(scores)
 
     def out_of_patience(self):
         """Read off the history, so that a resumed run stops where the uninterrupted one would have."""
-        since = len(self.run.history) - 1 - self.best_epoch() if self.run.history else 0
-        return self.patience is not None and since >= self.patience
+        if self.patience is None or not self.run.history:
+            return False
+        scores = [self.sign * row[self.monitor] for row in self.run.history]
+        return len(scores) - 1 - scores.index(min(scores)) >= self.patience
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begun = time.time()
@@ -272,7 +283,7 @@ class _Checkpoint(keras.callbacks.Callback):
         seed = self.run.arguments.get("seed", 0)
         states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
         for number, state in enumerate(states):
-            state.assign(np.array([seed * 1000 + number, epoch << 20], dtype="uint32"))
+            state.assign(np.array([seed * 1000 + number, epoch << 20], dtype="int64"))
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):
@@ -280,7 +291,7 @@ class _Checkpoint(keras.callbacks.Callback):
             return
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         self.run.history.append({**row, "seconds": round(time.time() - self.begun, 2)})
-        if self.best_epoch() == len(self.run.history) - 1:
+        if self.is_best():
             save_model(self.model, self.best_path)
         with atomic(self.run.folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
             writer = csv.DictWriter(stream, self.run.history[0])
@@ -291,30 +302,35 @@ class _Checkpoint(keras.callbacks.Callback):
         self.model.stop_training |= self.out_of_patience()
 
 
-class _Interruptible(keras.callbacks.Callback):
-    """Turns Ctrl-C into an interruption between two batches, where nothing is half done."""
+@contextlib.contextmanager
+def _interruptible():
+    """Turns Ctrl-C inside into an interruption between two batches, where nothing is half done; gives the callback."""
 
-    asked = False
+    class Interruption(keras.callbacks.Callback):
+        asked = False
 
-    def on_train_begin(self, logs=None):
-        def ask(*_):
-            if self.asked:  # the second time means now
+        def on_train_batch_end(self, batch, logs=None):
+            if self.asked:
                 raise KeyboardInterrupt
-            self.asked = True
 
-        with contextlib.suppress(ValueError):  # only the main thread may set a handler
-            self.former = signal.signal(signal.SIGINT, ask)
+        on_test_batch_end = on_train_batch_end
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.asked:
-            signal.signal(signal.SIGINT, self.former)
+        def on_train_end(self, logs=None):
+            self.on_train_batch_end(None)
+
+    def ask(*_):
+        if interruption.asked:  # the second time means now
             raise KeyboardInterrupt
+        interruption.asked = True
 
-    on_test_batch_end = on_train_batch_end
-
-    def on_train_end(self, logs=None):
-        if hasattr(self, "former"):
-            signal.signal(signal.SIGINT, self.former)
+    interruption = Interruption()
+    main = threading.current_thread() is threading.main_thread()  # only it may set a handler
+    former = signal.signal(signal.SIGINT, ask) if main else None
+    try:
+        yield interruption
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, former)
 
 
 def _plain(value):

@@ -6,16 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import zoo
 from recipes import mnist_cnn
-from recipes.__main__ import VERBS, _parse, main
+from recipes.__main__ import _parse, main
 from recipes.data import images
 
 IMAGES = Path(__file__).parent / "images"
+ROOT = str(Path(__file__).parent.parent)
 
 
 def run_json(capfd, *arguments):
@@ -208,6 +210,9 @@ def test_the_readme_commands_are_understood(command):
         (["train", "mnist_cnn", "--epochs", "0"], ["epochs", "positive", "0"]),
         (["train", "mnist_cnn", "--learning-rate", "-1"], ["learning_rate", "-1"]),
         (["train", "mnist_cnn", "--dropout", "1"], ["dropout", "1"]),
+        (["train", "mnist_cnn", "--patience", "0"], ["patience", "0"]),
+        (["train", "mnist_cnn", "--augment", "nan"], ["augment", "nan"]),
+        (["train", "mnist_cnn", "--seed", "-1"], ["seed", "-1"]),
         (["train", "mnist_cnn", "--device", "gpux"], ["gpux", "mirrored"]),
         (["train", "mnist_cnn", "--dataset", "mnistt"], ["mnistt", "did you mean 'mnist'"]),
         (["train", "mnist_cnn", "--resume", "nowhere"], ["nothing to resume", "nowhere"]),
@@ -236,6 +241,9 @@ def test_wrong_files_are_one_clear_line(capfd, digits_run, tmp_path, monkeypatch
     Path("text.tflite").write_text("this is text")
     Path("empty").mkdir()
     zoo.mnist_cnn((20, 20, 1), 4, filters=(4,)).save("four.keras")
+    zoo.mnist_cnn((28, 28, 1), 11, filters=(4,)).save("eleven.keras")
+    keras.Sequential([keras.Input((7,)), keras.layers.Dense(10)]).save("vector.keras")
+    keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(10, 1)]).save("map.keras")
     Path("cut.keras").write_bytes((digits_run / "model.keras").read_bytes()[:2000])
     (Path("one") / "cats").mkdir(parents=True)
     Image.new("L", (9, 9)).save("one/cats/a.png")
@@ -246,7 +254,16 @@ def test_wrong_files_are_one_clear_line(capfd, digits_run, tmp_path, monkeypatch
         (["evaluate", "mnist_cnn", "--model", "cut.keras"], ["cut.keras is not a Keras model"]),
         (["evaluate", "mnist_cnn", "--model", "text.tflite"], ["text.tflite is not a model"]),
         (["evaluate", "mnist_cnn", "--model", "empty"], ["empty is not a model"]),
-        (["evaluate", "mnist_cnn", "--model", "four.keras"], ["classes differ"]),
+        (["evaluate", "mnist_cnn", "--model", "four.keras"], ["(20, 20, 1)", "(28, 28, 1)"]),
+        (["evaluate", "mnist_cnn", "--model", "vector.keras"], ["inputs of shape (None, 7)"]),
+        (["evaluate", "mnist_cnn", "--model", "map.keras"], ["outputs of shape (None, 28, 28, 10)"]),
+        (["benchmark", "mnist_cnn", "--model", "text.tflite"], ["text.tflite"]),
+        (
+            ["export", "mnist_cnn", "--format", "onnx", "--quantize", "int8", "--model", "eleven.keras"],
+            ["int8", "onnx"],
+        ),
+        (["train", "mnist_cnn", "--dataset", "one", "--input-shape", "9", "9", "4"], ["(9, 9, 4)"]),
+        (["train", "mnist_cnn", "--dataset", "kmnist", "--manual-dir", "nowhere"], ["no folder nowhere"]),
         (["export", "mnist_cnn", "--model", "text.tflite"], ["text.tflite"]),
         (["train", "mnist_cnn", "--dataset", "empty"], ["empty has no images"]),
         (["train", "mnist_cnn", "--dataset", "one"], ["one class, cats"]),
@@ -267,5 +284,17 @@ def test_an_error_with_json_is_an_object_too(capfd):
     assert status == 2 and "lion" in answer["error"] and "zoo: " in err
 
 
-def test_every_verb_has_a_line():
-    assert list(VERBS) == ["list", "train", "evaluate", "predict", "sample", "export", "benchmark"]
+def test_a_mistake_in_a_fresh_process_is_really_one_line(tmp_path):
+    for arguments in (["train", "mnist_cnn", "--epochz", "3"], ["predict", "mnist_cnn", "lion.png"]):
+        command = [sys.executable, "-m", "recipes", *arguments]
+        child = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT}
+        )
+        assert child.returncode == 2 and child.stdout == ""
+        assert len(child.stderr.splitlines()) == 1, child.stderr
+
+
+def test_an_exported_file_without_labels_names_classes_by_number(capfd, tmp_path):
+    path = zoo.export.export(zoo.mnist_cnn(filters=(4,)), tmp_path / "bare.tflite")
+    status, answer, _ = run_json(capfd, "predict", "mnist_cnn", IMAGES, "--model", path, "--output", tmp_path / "out")
+    assert status == 0 and set(answer["predictions"][0]["probabilities"]) == set("0123456789")

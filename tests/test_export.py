@@ -137,6 +137,14 @@ def test_loading_what_is_no_model(name, tmp_path):
         export.load(tmp_path / name)
 
 
+def test_a_folder_of_something_else_is_never_replaced(model, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="other things in it"):
+        export.export(model, tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
 def test_a_failed_write_leaves_the_former_file_whole(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("former")
@@ -183,10 +191,8 @@ from recipes.__main__ import main
 sys.exit(main(["train", "mnist_cnn", "--epochs", "1", "--output", "."]))
 """
 EXPORT_ALL = """
-import sys, zoo
+import sys
 from recipes.__main__ import main
-model = zoo.mnist_cnn()
-model.save("{folder}/own.keras")
 sys.exit(main(["export", "mnist_cnn", "--model", "{folder}/own.keras", "--format", "saved_model", "--output", "."]))
 """
 
@@ -194,6 +200,7 @@ sys.exit(main(["export", "mnist_cnn", "--model", "{folder}/own.keras", "--format
 @pytest.mark.parametrize("code", [TRAIN, EXPORT_ALL], ids=["train", "export"])
 def test_a_command_on_a_full_disk_is_one_clear_line(code, tmp_path):
     (tmp_path / "small").mkdir()
+    zoo.mnist_cnn().save(tmp_path / "own.keras")
     child, files = run_on_a_full_disk(tmp_path / "small", code.replace("{folder}", str(tmp_path)))
     assert child.returncode == 2, child.stderr
     (line,) = [line for line in child.stderr.splitlines() if line.startswith("zoo: ")]

@@ -62,6 +62,11 @@ def export(
             (the message lists them).
     """
     path = Path(path)
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"export runs on the tensorflow backend, not on {keras.backend.backend()}: save the model as .keras and "
+            "export it with KERAS_BACKEND=tensorflow"
+        )
     format = format or {".tflite": "tflite", ".onnx": "onnx"}.get(path.suffix, "saved_model")
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
@@ -120,15 +125,25 @@ def float32_copy(model):
 
 @contextlib.contextmanager
 def atomic(path):
-    """Gives a temporary name beside `path`, and moves what was written there to `path` if nothing failed."""
+    """Gives a temporary name beside `path`, and moves what was written there to `path` if nothing failed.
+
+    Raises:
+        ValueError: If `path` is a folder with anything but a SavedModel in it, which is not ours to replace.
+    """
     path = Path(path)
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+        raise ValueError(f"{path} is a folder with other things in it: give another name")
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
         if path.is_dir():
             former = path.with_name(f".former-{os.getpid()}-{path.name}")
             path.rename(former)
-            partial.rename(path)
+            try:
+                partial.rename(path)
+            except OSError:
+                former.rename(path)
+                raise
             shutil.rmtree(former)
         else:
             partial.replace(path)

@@ -1,9 +1,9 @@
 """A small convolutional network for small images: handwritten digits, clothes, letters.
 
 The defaults are the classic two-convolution network (after LeCun et al., "Gradient-based learning applied to document
-recognition", 1998, with ReLU and max pooling). The keyword arguments reach a modern small one: batch normalisation
-(Ioffe and Szegedy, 2015) after every convolution and global average pooling (Lin et al., 2013) in place of the large
-fully connected layer, which makes it three times smaller and more accurate.
+recognition", 1998, with ReLU and max pooling). The keyword arguments reach modern small ones: more convolutions with
+batch normalisation (Ioffe and Szegedy, 2015) in place of the large fully connected layer, or global average pooling
+(Lin et al., 2013). The published network is of this kind: less than half the parameters, a third of the mistakes.
 """
 
 from keras import Input, Model, layers
@@ -44,7 +44,7 @@ def mnist_cnn(
         dropout: Fraction in [0, 1) of the last features that is dropped in training.
         weights: None, the name of a data set with published weights ("mnist", "fashion_mnist"), or the path of a
             `.keras` file. The file decides the architecture; `input_shape` and `num_classes` must agree with it.
-        name: Name of the model.
+        name: Name of the model; one from a file keeps its own.
 
     Returns:
         An uncompiled `keras.Model`.
@@ -89,6 +89,8 @@ def _convolution(x, filters, padding, batch_normalization, name):
 
 
 def _check_size(input_shape, stages, lost_convolutions, global_pooling):
+    if len(input_shape) != 3 or not all(isinstance(side, int) and side > 0 for side in input_shape):
+        raise ValueError(f"input_shape is (height, width, channels), three positive numbers, got {tuple(input_shape)}")
     for side in input_shape[:2]:
         size = side
         for stage in range(stages):

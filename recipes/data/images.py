@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -72,10 +72,14 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None):
     Raises:
         ValueError: If there is no such data set, or it is not one of labelled images, or it cannot be downloaded.
     """
-    if Path(dataset).is_dir():
-        return _load_folder(Path(dataset), input_shape or (28, 28, 1))
+    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1 or input_shape[2] not in (1, 3)):
+        raise ValueError(f"input_shape is height, width and 1 or 3 channels, got {tuple(input_shape)}")
+    if manual_dir is not None and not Path(manual_dir).is_dir():
+        raise ValueError(f"there is no folder {manual_dir} (manual_dir)")
     if dataset == "digits":
         return _load_digits(input_shape or (28, 28, 1))
+    if Path(dataset).is_dir():
+        return _load_folder(Path(dataset), input_shape or (28, 28, 1))
     if dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     return _load_tfds(dataset, input_shape, data_dir, manual_dir)
@@ -99,7 +103,9 @@ def read(path, input_shape):
             return _fit(image, input_shape)
     except FileNotFoundError:
         raise ValueError(f"there is no image {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except PermissionError:
+        raise ValueError(f"{path} may not be read: permission denied") from None
+    except Exception as error:  # a damaged file meets its reader anywhere: struct, zlib, EXIF, ...
         raise ValueError(f"{path} is not an image that can be read (PNG, JPEG, BMP, GIF, WebP, TIFF)") from error
 
 
@@ -153,7 +159,7 @@ def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, 
 def evaluation_batches(images, labels, *, num_classes, batch_size=512):
     """A split in order: float32 images in [0, 1] and one-hot labels."""
     # a first batch that replicas share evenly: Keras averages it over them to build the model
-    batch_size = min(batch_size, max(1, len(labels) // 16 * 16))
+    batch_size = min(batch_size, 1 << (len(labels).bit_length() - 1))
     examples = tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
     examples = examples.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.one_hot(y, num_classes)))
     return _without_autotune(examples.prefetch(2))
@@ -196,8 +202,6 @@ def affine(images, seed, strength=1.0):
 
 def _fit(image, input_shape):
     height, width, channels = input_shape
-    if channels not in (1, 3):
-        raise ValueError(f"images have 1 or 3 channels, got input_shape {tuple(input_shape)}")
     image = image.convert("L" if channels == 1 else "RGB")
     if image.width * height != image.height * width:
         edge = np.asarray(image.resize((16, 16)))
@@ -260,9 +264,9 @@ def _load_digits(input_shape):
 
 def _load_folder(folder, input_shape):
     roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
-    if "train" not in roots:
-        roots = {"test": folder / "test"} if set(roots) == {"test"} else {"train": folder}
-    names = sorted({path.name for root in roots.values() for path in root.iterdir() if path.is_dir() and files(path)})
+    roots = roots or {"train": folder}
+    folders = [path for root in roots.values() for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
+    names = sorted({path.name for path in folders if files(path)})
     if not names:
         raise ValueError(f"{folder} has no images: it should hold one folder per class, class/*.png or *.jpg")
     if len(names) < 2:
@@ -315,7 +319,10 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
             f"there is no folder or data set {dataset!r}{hint} accepted: digits, a folder, a tensorflow-datasets name"
         ) from None
     features = builder.info.features
-    if not isinstance(features, dict | tfds.features.FeaturesDict) or not {"image", "label"} <= set(features):
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    if not isinstance(features, tfds.features.FeaturesDict) or not all(
+        name in features and isinstance(features[name], kind) for name, kind in kinds.items()
+    ):
         raise ValueError(f"{dataset} is not a set of labelled images: it has {', '.join(features or [])}")
     try:
         builder.download_and_prepare(
@@ -339,7 +346,7 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
     return ImageDataset(
         dataset,
         tuple(features["label"].names),
-        _complete(splits),
+        _complete(splits) if "train" in splits else splits,
         version=str(builder.info.version),
         licence=builder.info.redistribution_info.license or LICENCES.get(dataset, ""),
     )
