@@ -81,13 +81,11 @@ def _run(arguments):
         if rest and rest[0] not in ("-h", "--help"):
             raise ValueError(f"zoo list takes no {rest[0]}; accepted: --json")
         return _list()
-    if not rest or rest[0] in ("-h", "--help"):
-        print(
-            f"usage: zoo {verb} RECIPE [OPTIONS] [--json]\n\n{VERBS[verb]}; recipes: {', '.join(recipes())}\n"
-            f"\nzoo {verb} RECIPE --help lists the options"
-        )
-        if not rest:
-            raise ValueError(f"zoo {verb} needs a recipe; accepted: {', '.join(recipes())}")
+    if not rest:
+        raise ValueError(f"zoo {verb} needs a recipe; accepted: {', '.join(recipes())}")
+    if rest[0] in ("-h", "--help"):
+        print(f"usage: zoo {verb} RECIPE [OPTIONS] [--json]\n\n{VERBS[verb]}; recipes: {', '.join(recipes())}\n")
+        print(f"zoo {verb} RECIPE --help lists the options")
         return {}
     name, *options = rest
     _check_name("recipe", name, recipes())

@@ -267,8 +267,8 @@ def predict(
     Args:
         paths: Image files and folders of images.
         model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
-        invert: Whether to turn dark on light into light on dark; auto does so where the border of the image is on the
-            other side of grey than the border of the training images.
+        invert: Whether to turn dark ink on paper into light on black; auto does so where the border of the image is on
+            the other side of grey than the border of the training images.
         output: Folder for the results; by default a new one under runs/mnist_cnn.
     """
     if not paths:
@@ -290,7 +290,7 @@ def predict(
                 continue
             other_side = classifier.border is not None and (data.border(image) > 127) != (classifier.border > 127)
             inverted.append(invert == "yes" or (invert == "auto" and other_side))
-            pixels.append(255 - image if inverted[-1] else image)
+            pixels.append(data.light_on_dark(image) if inverted[-1] else image)
             found.append(str(file))
     if not found:
         raise ValueError(f"none of the {len(skipped)} files is an image that can be read")

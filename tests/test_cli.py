@@ -157,7 +157,7 @@ def test_the_published_model_reads_the_drawn_digits(capfd, tmp_path):
     names = {"two": "2", "three": "3", "five": "5", "seven": "7"}
     assert status == 0 and len(answer["predictions"]) == 4
     for row in answer["predictions"]:
-        assert row["label"] == names[Path(row["file"]).stem]
+        assert row["label"] == names[Path(row["file"]).stem] and row["confidence"] > 0.6
 
 
 def test_benchmark(capfd, digits_run, tmp_path):

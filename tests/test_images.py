@@ -111,6 +111,10 @@ def test_border():
     pixels = np.zeros((2, 6, 6, 1), np.uint8)
     pixels[:, 1:5, 1:5] = 255
     assert images.border(pixels) == 0 and images.border(255 - pixels) == 255
+    paper = np.full((6, 6, 1), 230, np.uint8)
+    paper[2:4, 2:4] = 40
+    ink = images.light_on_dark(paper)
+    assert ink.dtype == np.uint8 and set(ink[2:4, 2:4].ravel()) == {255} and ink.sum() == 4 * 255
 
 
 def test_affine_against_scipy():

@@ -115,6 +115,13 @@ def border(images):
     return float(np.mean([edge.mean() for edge in edges]))
 
 
+def light_on_dark(image):
+    """The negative of a uint8 image, its border made black and its lightest pixel white: paper is never quite white."""
+    image = 255.0 - image
+    low, high = border(image), image.max()
+    return (255 * (image - low) / max(high - low, 1)).clip(0, 255).astype(np.uint8)
+
+
 def files(folder):
     """Image files below a folder, sorted, hidden ones left out."""
     found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
