@@ -145,7 +145,7 @@ def readme_table():
             head = ["", "", "", "", ""]
             if index == 0:
                 seeds = card.get("seeds", {})
-                mean = f" (mean of {len(seeds)} seeds {np.mean(list(seeds.values())):.4f})" if seeds else ""
+                mean = f" (mean of {len(seeds)} seeds {np.mean(list(seeds.values())):.4f})" if len(seeds) > 1 else ""
                 head = [f"`{name}`", card["task"], card["dataset"]["name"]]
                 head += [f"{metric} {card['metrics'][metric]:.4f}{mean}", f"{card['parameters']:,}"]
             tail = [f"`{entry['file']}`", f"{entry['bytes']:,}", f"{entry['metrics'][metric]:.4f}"]
