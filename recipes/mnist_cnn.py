@@ -435,7 +435,8 @@ def benchmark(
     """Compares the classic code (plain fit on NumPy arrays) with ours, in turn, and times all forms of a model.
 
     Times are medians over the rounds; time to accuracy counts training only and looks at the test accuracy after every
-    epoch, the same way for both.
+    epoch, the same way for both. Ours are two cycles made for speed, with a small network: a short one over three
+    quarters of the images, and one of six epochs with augmentation.
 
     Args:
         model: Model whose forms are timed on one image.
@@ -637,18 +638,19 @@ def _classic_training(images, seed, epochs=5):
 
 
 def _short_cycle(images, seed):
-    return _fast_training(images, seed, epochs=1, augment=0.0)
+    return _fast_training(images, seed, epochs=1, share=0.75, augment=0.0)
 
 
 def _longer_cycle(images, seed):
-    return _fast_training(images, seed, epochs=6, augment=1.0)
+    return _fast_training(images, seed, epochs=6, share=1.0, augment=1.0)
 
 
-def _fast_training(images, seed, *, epochs, augment):
-    """A small normalised network, one cycle of a high learning rate, our pipeline."""
+def _fast_training(images, seed, *, epochs, share, augment):
+    """A small normalised network, one cycle of a high learning rate, our pipeline; an epoch is a share of the images."""
     x, y = images.split("train")
     num_classes = len(images.class_names)
-    batch_size, steps, steps_per_execution = training.execution_plan(len(y), min(128, max(1, len(y) // 32)))
+    batch_size = min(128, max(1, len(y) // 32))
+    batch_size, steps, steps_per_execution = training.execution_plan(int(share * len(y)), batch_size)
     epochs = max(epochs, epochs * 200 // steps)
     model = zoo.mnist_cnn(
         images.image_shape, num_classes, filters=(16, 32, 64), padding="same", batch_normalization=True, dense_units=0
