@@ -646,7 +646,7 @@ def _longer_cycle(images, seed):
 
 
 def _fast_training(images, seed, *, epochs, share, augment):
-    """A small normalised network, one cycle of a high learning rate, our pipeline; an epoch is a share of the images."""
+    """A small normalised network, one cycle of a high learning rate, our pipeline; `share` of the images per epoch."""
     x, y = images.split("train")
     num_classes = len(images.class_names)
     batch_size = min(128, max(1, len(y) // 32))
