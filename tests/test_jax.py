@@ -49,7 +49,7 @@ def test_every_architecture_on_jax_and_back(tmp_path):
         inputs = inputs[0] if len(inputs) == 1 else inputs
         for file, source in (
             ("outputs.npz", model),
-            ("from_jax.npz", keras.saving.load_model(tmp_path / "from_jax.keras")),
+            ("from_jax.npz", keras.saving.load_model(tmp_path / "from_jax.keras", compile=False)),
         ):
             written = np.load(tmp_path / file)
             for one, other in zip(written.values(), keras.tree.flatten(source(inputs)), strict=True):
