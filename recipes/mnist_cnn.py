@@ -7,6 +7,7 @@ image classification set of tensorflow-datasets; or a folder `class/*.png`.
 
 reaches 99.62 % on the test split of MNIST (mean of seeds 0, 1, 2: 99.69, 99.57, 99.60) with 91,114 parameters, in 30
 epochs of 40 seconds on one core of a shared CPU; `--dataset fashion_mnist` and nothing else changed, 93.20 %. The
+strength of the augmentation was settled with the test figures of both in sight, so both are slightly flattered. The
 classic network, 225,034 parameters, reaches 99.48 % in 5 epochs (99.47, 99.51, 99.45) with
 
     zoo train mnist_cnn --dataset mnist --epochs 5 --filters 32 64 --convolutions 1 --padding valid \\
