@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes.cards import table
 from zoo import export
 
 
@@ -52,37 +53,43 @@ def latencies(functions, *, rounds=5, seconds=0.2):
     return {name: float(np.median(values)) for name, values in turns.items()}
 
 
-def forms(model, pixels, folder, *, representative_data):
-    """Latency of every way to run an image model on one image, and the bytes of every file.
+def forms(model, inputs, raw, folder, *, representative_data, endpoints=None):
+    """Latency of every way to run a model on one example, and the bytes of every file.
 
     Args:
-        model: A Keras model of images in [0, 1].
-        pixels: One image, uint8 (1, height, width, channels).
+        model: A Keras model.
+        inputs: One example as the Keras model takes it, an array (1, ...) or a list of arrays.
+        raw: The same example as the exported file takes it: dictionary of input name to array.
         folder: Where to write the exported files.
-        representative_data: Typical images, uint8, for int8.
+        representative_data: Typical raw inputs, for int8.
+        endpoints: What to export, see `zoo.export.export`.
 
     Returns:
         (milliseconds by form, bytes by file).
     """
     files = {
-        "saved_model": export.export(model, folder / "saved_model"),
-        "tflite float32": export.export(model, folder / "model.tflite"),
+        "saved_model": export.export(model, folder / "saved_model", endpoints=endpoints),
+        "tflite float32": export.export(model, folder / "model.tflite", endpoints=endpoints),
         "tflite int8": export.export(
-            model, folder / "model_int8.tflite", quantize="int8", representative_data=representative_data
+            model,
+            folder / "model_int8.tflite",
+            quantize="int8",
+            representative_data=representative_data,
+            endpoints=endpoints,
         ),
     }
-    image = pixels / np.float32(255)
-    compiled = tf.function(model, input_signature=[tf.TensorSpec(image.shape, tf.float32)])
+    compiled = tf.function(lambda values: model(values, training=False))
+    constants = keras.tree.map_structure(tf.constant, inputs)
     functions = {
-        "keras predict": lambda: model.predict(image, verbose=0),
-        "keras model(x)": lambda: model(image, training=False).numpy(),
-        "tf.function": lambda: compiled(image).numpy(),
+        "keras predict": lambda: model.predict(inputs, verbose=0),
+        "keras model(x)": lambda: model(inputs, training=False),
+        "tf.function": lambda: compiled(constants),
     }
     for name, path in files.items():
         for threads in (1, 2) if name.startswith("tflite") else (None,):
             run = export.load(path, threads=threads or 1)
             label = f"{name}, {threads} thread{'s' * (threads > 1)}" if threads else name
-            functions[label] = lambda run=run: run(image=pixels)
+            functions[label] = lambda run=run: run(**raw)
     sizes = {
         path.name: sum(
             part.stat().st_size for part in ([path] if path.is_file() else path.rglob("*")) if part.is_file()
@@ -90,6 +97,16 @@ def forms(model, pixels, folder, *, representative_data):
         for path in files.values()
     }
     return latencies(functions), sizes
+
+
+def print_forms(milliseconds, sizes):
+    """Prints what `forms` measured, as two tables."""
+    base = milliseconds["saved_model"]
+    print("\none example")
+    rows = [{"form": name, "ms": ms, "times as fast as SavedModel": base / ms} for name, ms in milliseconds.items()]
+    print(table(rows))
+    print("\nfiles")
+    print(table([{"file": name, "bytes": value} for name, value in sizes.items()]))
 
 
 def start_up(*, rounds=5):

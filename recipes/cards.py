@@ -110,6 +110,15 @@ def write(folder, card):
     write_text(Path(folder, "card.json"), json.dumps(card, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
+def find(model):
+    """The file or folder that a `--model` means: a published name, a run folder, or a file of any format."""
+    model = str(model)
+    path = Path(model)
+    if model in pretrained.names() or not (path.exists() or path.suffix):
+        return pretrained.file(model)
+    return path / "model.keras" if (path / "model.keras").is_file() else path
+
+
 def beside(path):
     """The card beside a model file, or an empty one."""
     card = Path(path).parent / "card.json"

@@ -31,7 +31,7 @@ from tyro.conf import Positional
 
 import zoo
 from recipes import benchmark as timing
-from recipes import cards, plots, training
+from recipes import cards, exports, plots, training
 from recipes.data import images as data
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
@@ -102,10 +102,10 @@ def train(
         output: Folder of the run; by default a new one, runs/mnist_cnn/TIME-DATASET.
         resume: Folder of a run that was interrupted; it goes on with its own arguments.
     """
-    _check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
-    _check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
-    _check_range(0, math.inf, augment=augment, weight_decay=weight_decay)
-    _check_range(0, 2**31, seed=seed)
+    training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
+    training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
+    training.check_range(0, math.inf, augment=augment, weight_decay=weight_decay)
+    training.check_range(0, 2**31, seed=seed)
     if weights is not None and precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
     arguments, environment = dict(locals()), cards.environment()
@@ -201,7 +201,14 @@ def train(
     plots.curves(run.history, run.folder / "curves.png")
     validated = max(row["val_accuracy"] for row in run.history)
     card |= figures | {
-        "files": [_measured_file(run.folder / "model.keras", probabilities, figures["metrics"]["accuracy"], images)],
+        "files": [
+            cards.file_entry(
+                run.folder / "model.keras",
+                metrics={"accuracy": figures["metrics"]["accuracy"]},
+                measured_on=f"{images.name}, test",
+                latency_ms=round(timing.latency(lambda: probabilities(images.split("test")[0][:1])), 4),
+            )
+        ],
         "training": cards.training_entry(
             "mnist_cnn", train, run, batch_size=batch_size, validation={"accuracy": validated}
         ),
@@ -346,10 +353,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/mnist_cnn.
     """
-    if not format or not quantize:
-        raise ValueError("--format and --quantize need a value each")
-    if "tflite" not in format and set(quantize) != {"none"}:
-        raise ValueError(f"quantize={' '.join(quantize)} is for the format tflite, got format={' '.join(format)}")
+    files = exports.plan(format, quantize)
     classifier = Classifier(model).keras_only()
     images = classifier.datasets(dataset, data_dir, manual_dir)
     x, y = images.split(split)
@@ -366,58 +370,31 @@ def export(
     known = images.split("train" if "train" in images.splits else split)[0]
     typical = known[np.random.default_rng(0).permutation(len(known))[:500]]
     reference = classifier(x)
-    entries, rows = [], []
-    wanted = [(name, level) for name in format for level in (quantize if name == "tflite" else ("none",))]
-    wanted = list(dict.fromkeys(wanted))
-    for name, level in wanted:
-        path = folder / {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}[name]
-        if level != "none" and len(wanted) > 1:
-            path = path.with_stem(f"model_{level}")
-        representative = {"representative_data": typical} if level == "int8" else {}
+
+    def write(path, format, quantization):
         exporting.export(
             classifier.model,
             path,
-            format=name,
-            quantize=level,
+            format=format,
+            quantize=quantization,
             labels=classifier.labels,
-            metadata=metadata | {"quantize": level},
-            **representative,
+            metadata=metadata | {"quantize": quantization},
+            representative_data=typical if quantization == "int8" else None,
         )
+
+    def measured(path):
         exported = Classifier(path)
         found = exported(x)
-        accuracy = float((found.argmax(axis=1) == y).mean())
-        entry = _measured_file(
-            path,
-            exported,
-            accuracy,
-            images,
-            split,
-            quantize=level,
-            max_abs_difference=float(np.abs(found - reference).max()),
-        )
-        operations = exporting.operations(path) if name == "tflite" else []
-        entry |= {"operations": sorted(set(operations))} if operations else {}
-        entries.append(entry)
-        rows.append(
-            {
-                "file": path.name,
-                "quantize": level,
-                "bytes": entry["bytes"],
-                "ops": len(operations) or "-",
-                "max difference": entry["max_abs_difference"],
-                "accuracy": accuracy,
-                "ms": entry["latency_ms"],
-            }
-        )
-    names = {entry["file"] for entry in entries}
-    former = cards.beside(folder / "card.json")
+        return {
+            "metrics": {"accuracy": float((found.argmax(axis=1) == y).mean())},
+            "measured_on": f"{images.name}, {split}",
+            "max_abs_difference": float(np.abs(found - reference).max()),
+            "latency_ms": round(timing.latency(lambda: exported(x[:1])), 4),
+        }
+
     card = classifier.card or {"name": "mnist_cnn", "task": TASK, "dataset": {"classes": classifier.labels}}
-    # other files of the same training stay in the card of the folder; those of another model do not belong to it
-    same = former.get("files", []) if former.get("training") == card.get("training") else []
-    kept = [entry for entry in same if entry["file"] not in names and (folder / entry["file"]).exists()]
-    cards.write(folder, card | {"files": kept + entries})
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
     accuracy = float((reference.argmax(axis=1) == y).mean())
-    print(cards.table(rows))
     print(f"\nKeras: accuracy {accuracy:.4f} on {len(y):,} images of {images.name} ({split}); files are in {folder}")
     return {
         "output": folder,
@@ -453,7 +430,7 @@ def benchmark(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for benchmark.json; by default a new one under runs/mnist_cnn.
     """
-    _check_positive(rounds=rounds)
+    training.check_positive(rounds=rounds)
     if not targets:
         raise ValueError("--targets needs one accuracy or more, in (0, 1]")
     classifier = Classifier(model).keras_only()
@@ -488,9 +465,9 @@ def benchmark(
     speeds = _training_speed(images, rounds)
     image = datasets(dataset, classifier.input_shape, data_dir, manual_dir).split("validation")[0][:200]
     with tempfile.TemporaryDirectory() as scratch:
-        milliseconds, sizes = timing.forms(classifier.model, image[:1], Path(scratch), representative_data=image)
+        ready, raw = image[:1] / np.float32(255), {"image": image[:1]}
+        milliseconds, sizes = timing.forms(classifier.model, ready, raw, Path(scratch), representative_data=image)
     start = timing.start_up(rounds=rounds)
-    base = milliseconds["saved_model"]
     result = {
         "metrics": {"accuracy": float(np.median([course[-1][1] for course in courses["longer cycle"]]))},
         "baselines": {"classic": {"accuracy": float(np.median([course[-1][1] for course in courses["classic"]]))}},
@@ -506,17 +483,8 @@ def benchmark(
     print(cards.table(rows))
     print("\ntraining, the classic network at batch 64, images/s")
     print(cards.table([speeds]))
-    print("\none image")
-    print(
-        cards.table(
-            [
-                {"form": name, "ms": value, "times as fast as SavedModel": base / value}
-                for name, value in milliseconds.items()
-            ]
-        )
-    )
-    print("\nfiles and start")
-    print(cards.table([{"what": name, "bytes": value} for name, value in sizes.items()]))
+    timing.print_forms(milliseconds, sizes)
+    print("\nstart")
     print(cards.table([{"what": name, "seconds": value} for name, value in start.items()]))
     return {**result, "output": folder}
 
@@ -534,7 +502,7 @@ class Classifier:
     """
 
     def __init__(self, model):
-        self.path = _find(str(model))
+        self.path = cards.find(str(model))
         self.card = cards.beside(self.path)
         if self.path.suffix in (".keras", ".h5"):
             self.model = zoo.load(self.path)
@@ -719,33 +687,3 @@ def _training_speed(images, rounds, batch_size=64, at_most=12_800):
     medians = {name: float(np.median(values)) for name, values in speeds.items()}
     ratios = [ours / classic for ours, classic in zip(speeds["ours"], speeds["classic"], strict=True)]
     return medians | {"ours / classic": float(np.median(ratios))}
-
-
-def _measured_file(path, classify, accuracy, images, split="test", **figures):
-    one = images.split(split)[0][:1]
-    return cards.file_entry(
-        path,
-        metrics={"accuracy": accuracy},
-        measured_on=f"{images.name}, {split}",
-        **figures,
-        latency_ms=round(timing.latency(lambda: classify(one)), 4),
-    )
-
-
-def _find(model):
-    path = Path(model)
-    if model in zoo.pretrained.names() or not (path.exists() or path.suffix):
-        return zoo.pretrained.file(model)
-    return path / "model.keras" if (path / "model.keras").is_file() else path
-
-
-def _check_positive(**values):
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
-
-
-def _check_range(low, high, **values):
-    for name, value in values.items():
-        if not low <= value < high:
-            raise ValueError(f"{name} must be in [{low}, {high}), got {value}")

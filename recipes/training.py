@@ -31,6 +31,20 @@ Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
+def check_positive(**values):
+    """Refuses an argument that is given and not positive."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def check_range(low, high, **values):
+    """Refuses an argument outside [low, high)."""
+    for name, value in values.items():
+        if not low <= value < high:
+            raise ValueError(f"{name} must be in [{low}, {high}), got {value}")
+
+
 def seed_everything(seed, deterministic=True):
     """Seeds Python, NumPy and TensorFlow; `deterministic` also picks operations that repeat to the bit."""
     keras.utils.set_random_seed(seed)
@@ -185,7 +199,9 @@ def output_folder(name, label, output=None):
     return folder
 
 
-def fit(model, batches, *, run, epochs, steps, validation, monitor="val_loss", mode="min", patience=None):
+def fit(
+    model, batches, *, run, epochs, steps, validation=None, monitor="val_loss", mode="min", patience=None, callbacks=()
+):
     """Fits a compiled model and leaves the weights of its best epoch in it.
 
     Args:
@@ -194,10 +210,11 @@ def fit(model, batches, *, run, epochs, steps, validation, monitor="val_loss", m
         run: The `Run`, which says where to go on.
         epochs: Number of epochs of the whole training.
         steps: Batches per epoch.
-        validation: Data for `evaluate` after each epoch.
-        monitor: Name of the figure that says which epoch was the best.
+        validation: Data for `evaluate` after each epoch, or None.
+        monitor: Name of the figure that says which epoch was the best; None keeps the last one.
         mode: "min" or "max": whether less or more of it is better.
         patience: Epochs without improvement after which training stops; None never stops early.
+        callbacks: Further callbacks; they run before the history is written, so what they add to `logs` is in it.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C, when the best weights so far stand in the model.
@@ -206,12 +223,16 @@ def fit(model, batches, *, run, epochs, steps, validation, monitor="val_loss", m
     checkpoint = _Checkpoint(run, monitor, mode, patience)
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
+        *callbacks,
         keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False),
         checkpoint,
     ]
     if run.first_epoch:
         with model.distribute_strategy.scope():
-            model.optimizer.build(model.trainable_variables)
+            if hasattr(model, "build_optimizers"):  # a model with several
+                model.build_optimizers()
+            else:
+                model.optimizer.build(model.trainable_variables)
             model.load_weights(checkpoint.path(run.first_epoch))
     try:
         if run.first_epoch < epochs and not checkpoint.out_of_patience():
@@ -267,6 +288,8 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def is_best(self):
         """Whether no epoch before the last one was better."""
+        if self.monitor is None:
+            return True
         scores = [self.sign * row[self.monitor] for row in self.run.history]
         return scores[-1] == min(scores)
 
@@ -286,7 +309,7 @@ class _Checkpoint(keras.callbacks.Callback):
             state.assign(np.array([seed * 1000 + number, epoch << 20], dtype="int64"))
 
     def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite(logs["loss"]):
+        if not all(math.isfinite(value) for name, value in logs.items() if "loss" in name):
             self.diverged = True
             return
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}

@@ -19,6 +19,19 @@ def inputs_of(row, count=3):
     return arrays[0] if len(arrays) == 1 else arrays
 
 
+def targets_of(row, count):
+    """A target for each output: one class for a vector, one level per channel for an image."""
+    random = np.random.default_rng(4)
+    targets = []
+    for shape in row.outputs.values():
+        target = np.eye(shape[-1], dtype=np.float32)[random.integers(0, shape[-1], count)]
+        if len(shape) == 3:
+            level = random.uniform(0.2, 0.8, (count, 1, 1, shape[-1])).astype(np.float32)
+            target = np.broadcast_to(level, (count, *shape))
+        targets.append(target)
+    return targets
+
+
 def flat(outputs):
     return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(outputs)]
 
@@ -110,8 +123,6 @@ def test_bad_arguments_are_refused_in_words(row):
 def test_overfits_one_batch(row):
     keras.utils.set_random_seed(7)
     model = row.builder(**row.small | {"dropout": 0.0})
-    random = np.random.default_rng(4)
-    targets = [np.eye(shape[-1], dtype=np.float32)[random.integers(0, shape[-1], 8)] for shape in row.outputs.values()]
     model.compile(keras.optimizers.Adam(0.02), "mse")
-    history = model.fit(inputs_of(row, 8), targets, epochs=120, verbose=0).history["loss"]
+    history = model.fit(inputs_of(row, 8), targets_of(row, 8), epochs=120, verbose=0).history["loss"]
     assert history[-1] < 0.05 * history[0]

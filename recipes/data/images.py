@@ -1,4 +1,4 @@
-"""Labelled images: the embedded digits, tensorflow-datasets by name, or a folder `class/*.png`.
+"""Images, labelled or not: the embedded digits, tensorflow-datasets by name, or a folder `class/*.png`.
 
 A split is held in memory as uint8, already in the size of the network: the pipeline then costs a gather and one affine
 transform per batch, and nothing is decoded twice.
@@ -22,14 +22,15 @@ OFFLINE = "without a network: --dataset digits, or --dataset FOLDER of class/*.p
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A labelled data set in memory.
+    """A data set in memory.
 
     Attributes:
         name: Its name, or the name of its folder.
         version: Version as its publisher gives it, or "".
         licence: Licence as its publisher gives it, or "".
-        class_names: One name per class, in the order of the labels.
-        splits: Split name to (images, labels): uint8 (count, height, width, channels) and int32 (count,).
+        class_names: One name per class, in the order of the labels; none where there are no labels.
+        splits: Split name to (images, labels): uint8 (count, height, width, channels) and int32 (count,), which are
+            all 0 where there are no labels.
         skipped: Files that could not be read.
     """
 
@@ -54,8 +55,8 @@ class ImageDataset:
         return self.splits[name]
 
 
-def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None):
-    """Loads a data set for classification.
+def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=True, fit="pad"):
+    """Loads a data set.
 
     Args:
         dataset: "digits" (embedded), a folder `class/*.png` or `train|validation|test/class/*.png`, or the name of
@@ -64,6 +65,10 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None):
             same, and means (28, 28, 1) where they vary.
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
         manual_dir: Folder with the original files of the set, got by hand, for a machine without a network.
+        labelled: Whether labels are needed. If not, a folder may hold images directly, and a set of
+            tensorflow-datasets may have images only.
+        fit: How an image of other proportions gets the shape: "pad" adds a border, "crop" cuts off what is too much
+            about the centre, "tiles" cuts an image of a folder into as many pieces as fit, at its own resolution.
 
     Returns:
         An `ImageDataset` with the splits "train", "validation" and "test". Splits that the publisher does not give are
@@ -79,19 +84,41 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None):
     if dataset == "digits":
         return _load_digits(input_shape or (28, 28, 1))
     if Path(dataset).is_dir():
-        return _load_folder(Path(dataset), input_shape or (28, 28, 1))
+        return _load_folder(Path(dataset), input_shape or (28, 28, 1), labelled, fit)
     if dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
-    return _load_tfds(dataset, input_shape, data_dir, manual_dir)
+    return _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit)
 
 
-def read(path, input_shape):
-    """Reads an image file as uint8 (height, width, channels): turned upright, on white where transparent, padded to
-    the shape's proportions with the colour of its border, and resized.
+def read(path, input_shape, fit="pad"):
+    """Reads an image file as uint8 (height, width, channels): turned upright, on white where transparent, brought to
+    the shape's proportions ("pad": with the colour of its border, "crop": about its centre), and resized.
 
     Raises:
         ValueError: If the file is not an image.
     """
+    return _fit(_open(path), input_shape, fit)
+
+
+def read_tiles(path, input_shape, at_most=256):
+    """Reads an image file as pieces of the shape at its own resolution, uint8 (count, height, width, channels), evenly
+    spread and `at_most` of them; a smaller image is padded to one.
+
+    Raises:
+        ValueError: If the file is not an image.
+    """
+    height, width, channels = input_shape
+    image = _open(path)
+    if image.height < height or image.width < width:
+        return _fit(image, input_shape)[None]
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
+    rows, columns = image.height // height, image.width // width
+    tiles = pixels[: rows * height, : columns * width].reshape(rows, height, columns, width, channels)
+    tiles = tiles.swapaxes(1, 2).reshape(-1, height, width, channels)
+    return tiles[np.linspace(0, len(tiles) - 1, min(at_most, len(tiles))).astype(int)]
+
+
+def _open(path):
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
@@ -100,7 +127,8 @@ def read(path, input_shape):
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return _fit(image, input_shape)
+            image.load()  # a file cut off in the middle is noticed here
+            return image
     except FileNotFoundError:
         raise ValueError(f"there is no image {path}") from None
     except PermissionError:
@@ -207,9 +235,11 @@ def affine(images, seed, strength=1.0):
     )
 
 
-def _fit(image, input_shape):
+def _fit(image, input_shape, fit="pad"):
     height, width, channels = input_shape
     image = image.convert("L" if channels == 1 else "RGB")
+    if fit == "crop":
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     if image.width * height != image.height * width:
         edge = np.asarray(image.resize((16, 16)))
         edge = np.concatenate([edge[0], edge[-1], edge[:, 0], edge[:, -1]])
@@ -222,12 +252,11 @@ def _fit(image, input_shape):
     return np.asarray(image).reshape(height, width, channels)
 
 
-def _fit_all(images, input_shape):
+def _fit_all(images, input_shape, fit="pad"):
     if images.shape[1:] == tuple(input_shape):
         return images
-    return np.stack(
-        [_fit(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), input_shape) for image in images]
-    )
+    pictures = (Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images)
+    return np.stack([_fit(picture, input_shape, fit) for picture in pictures])
 
 
 def _cut(labels, fractions, at_most=5000):
@@ -269,46 +298,54 @@ def _load_digits(input_shape):
     return ImageDataset("digits", names, splits, version="scikit-learn", licence="CC BY 4.0")
 
 
-def _load_folder(folder, input_shape):
+def _load_folder(folder, input_shape, labelled, fit):
     roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     roots = roots or {"train": folder}
     folders = [path for root in roots.values() for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
     names = sorted({path.name for path in folders if files(path)})
-    if not names:
+    if not labelled and len(names) < 2:
+        names = []
+        if not any(files(root) for root in roots.values()):
+            raise ValueError(f"{folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+    elif not names:
         raise ValueError(f"{folder} has no images: it should hold one folder per class, class/*.png or *.jpg")
-    if len(names) < 2:
+    elif len(names) < 2:
         raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
     splits, skipped = {}, []
     for split, root in roots.items():
-        paths = [(path, label) for label, name in enumerate(names) for path in files(root / name)]
+        paths = [(path, label) for label, name in enumerate(names or ["."]) for path in files(root / name)]
 
         def read_or_none(entry):
             try:
-                return read(entry[0], input_shape)
+                if fit == "tiles":
+                    return read_tiles(entry[0], input_shape)
+                return read(entry[0], input_shape, fit)[None]
             except ValueError:
                 return None
 
         with ThreadPoolExecutor() as pool:
-            images = list(pool.map(read_or_none, paths))
-        skipped += [str(path) for (path, _), image in zip(paths, images, strict=True) if image is None]
-        good = [(image, label) for (_, label), image in zip(paths, images, strict=True) if image is not None]
+            pieces = list(pool.map(read_or_none, paths))
+        skipped += [str(path) for (path, _), piece in zip(paths, pieces, strict=True) if piece is None]
+        good = [(piece, label) for (_, label), piece in zip(paths, pieces, strict=True) if piece is not None]
         if good:
-            splits[split] = np.stack([image for image, _ in good]), np.array([label for _, label in good], np.int32)
+            labels = np.repeat([label for _, label in good], [len(piece) for piece, _ in good])
+            splits[split] = np.concatenate([piece for piece, _ in good]), labels.astype(np.int32)
     for path in skipped:
         print(f"skipped {path}: not an image that can be read", file=sys.stderr)
     if not splits:
         raise ValueError(f"{folder} has no image that can be read: {len(skipped)} files were skipped")
     if "train" in splits:
-        counts = np.bincount(splits["train"][1], minlength=len(names))
+        counts = np.bincount(splits["train"][1], minlength=max(1, len(names)))
         needed = 1 + len(set(SPLITS) - set(splits))
         if counts.min() < needed:
-            few = names[int(counts.argmin())]
-            raise ValueError(f"{folder / few} has {counts.min()} readable images: the splits need {needed} per class")
+            few = folder / names[int(counts.argmin())] if names else folder
+            per = " per class" if names else ""
+            raise ValueError(f"{few} has {counts.min()} readable images: the splits need {needed}{per}")
         splits = _complete(splits)
     return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped))
 
 
-def _load_tfds(dataset, input_shape, data_dir, manual_dir):
+def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
@@ -327,10 +364,13 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
         ) from None
     features = builder.info.features
     kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-    if not isinstance(features, tfds.features.FeaturesDict) or not all(
-        name in features and isinstance(features[name], kind) for name, kind in kinds.items()
-    ):
-        raise ValueError(f"{dataset} is not a set of labelled images: it has {', '.join(features or [])}")
+    is_dictionary = isinstance(features, tfds.features.FeaturesDict)
+    found = {
+        name for name, kind in kinds.items() if is_dictionary and name in features and isinstance(features[name], kind)
+    }
+    if "image" not in found or (labelled and "label" not in found):
+        kind = "labelled images" if labelled else "images"
+        raise ValueError(f"{dataset} is not a set of {kind}: it has {', '.join(features or [])}")
     try:
         builder.download_and_prepare(
             # a folder of its own: the files of mnist and fashion_mnist have the same names, and the first got by hand
@@ -342,17 +382,19 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir):
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{dataset} cannot be downloaded ({reason[:120]}); {OFFLINE}") from error
 
-    shape = input_shape or (features["image"].shape if None not in features["image"].shape else (28, 28, 1))
+    own = features["image"].shape
+    shape = input_shape or (own if None not in own else (28, 28, 1))
     splits = {}
     for split in (name for name in SPLITS if name in builder.info.splits):
         examples = builder.as_dataset(split=split, shuffle_files=False)
-        batch_size = 1 if None in features["image"].shape else 4096
-        batches = list(tfds.as_numpy(examples.map(lambda e: (e["image"], e["label"])).batch(batch_size)))
-        images = np.concatenate([_fit_all(batch, shape) for batch, _ in batches])
-        splits[split] = images, np.concatenate([labels for _, labels in batches]).astype(np.int32)
+        examples = examples.map(lambda e: (e["image"], e["label"] if "label" in found else 0))
+        # fitted batch by batch: a large set of large photos never lies in memory whole
+        batches = tfds.as_numpy(examples.batch(1 if None in own else 4096 if own == shape else 256))
+        images, labels = zip(*((_fit_all(batch, shape, fit), labels) for batch, labels in batches), strict=True)
+        splits[split] = np.concatenate(images), np.concatenate(labels).astype(np.int32)
     return ImageDataset(
         dataset,
-        tuple(features["label"].names),
+        tuple(features["label"].names) if "label" in found else (),
         _complete(splits) if "train" in splits else splits,
         version=str(builder.info.version),
         licence=builder.info.redistribution_info.license or LICENCES.get(dataset, ""),

@@ -1,0 +1,68 @@
+"""What every recipe's `export` does: write each wanted file, measure it, and keep the card of the folder."""
+
+from recipes import cards
+from zoo import export as exporting
+
+FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
+
+
+def plan(formats, quantizations):
+    """The files to write, as a list of (file name, format, quantization), from the options of a command.
+
+    Raises:
+        ValueError: If one of the two is empty, or a quantization is asked for without TFLite.
+    """
+    if not formats or not quantizations:
+        raise ValueError("--format and --quantize need a value each")
+    if "tflite" not in formats and set(quantizations) != {"none"}:
+        raise ValueError(f"quantize={' '.join(quantizations)} is for the format tflite, got format={' '.join(formats)}")
+    wanted = [(name, level) for name in formats for level in (quantizations if name == "tflite" else ("none",))]
+    wanted = list(dict.fromkeys(wanted))
+    several = len(wanted) > 1
+    return [
+        (f"model_{level}.tflite" if several and level != "none" else FILES[name], name, level) for name, level in wanted
+    ]
+
+
+def write(folder, files, *, card, export, measure):
+    """Writes files, measures each, prints the table of them and writes the card beside them.
+
+    Other files of the same training stay in the folder's card; those of another model do not belong to it.
+
+    Args:
+        folder: Where to write.
+        files: The `plan`.
+        card: The card of the model.
+        export: Function (path, format, quantization) that writes one file.
+        measure: Function (path) that gives what the card says of the file: a dictionary with "metrics" (the task's own
+            first), "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
+
+    Returns:
+        The entries of the card, one dictionary per file.
+    """
+    entries, rows = [], []
+    for file, format, quantization in files:
+        path = folder / file
+        export(path, format, quantization)
+        entry = cards.file_entry(path, quantize=quantization, **measure(path))
+        operations = exporting.operations(path) if format == "tflite" else []
+        entries.append(entry | ({"operations": sorted(set(operations))} if operations else {}))
+        metric, value = next(iter(entry["metrics"].items()))
+        rows.append(
+            {
+                "file": file,
+                "quantize": quantization,
+                "bytes": entry["bytes"],
+                "ops": len(operations) or "-",
+                "max difference": entry["max_abs_difference"],
+                metric: value,
+                "ms": entry["latency_ms"],
+            }
+        )
+    former = cards.beside(folder / "card.json")
+    same = former.get("files", []) if former.get("training") == card.get("training") else []
+    written = {file for file, *_ in files}
+    kept = [entry for entry in same if entry["file"] not in written and (folder / entry["file"]).exists()]
+    cards.write(folder, card | {"files": kept + entries})
+    print(cards.table(rows))
+    return entries
