@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from zoo.export import atomic
 
@@ -23,6 +24,54 @@ def curves(history, path, *, metric="accuracy"):
         _clean(axes)
         axes.legend(frameon=False)
     _save(figure, path)
+
+
+def history(rows, panels, path):
+    """Columns of a training history over the epochs.
+
+    Args:
+        rows: One dictionary per epoch.
+        panels: Dictionary of title to {column: label}, one panel each.
+        path: Where to write the picture.
+    """
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axes, (title, columns) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for (column, label), colour in zip(columns.items(), (BLUE, ORANGE, GREY), strict=False):
+            values = [row[column] for row in rows]
+            axes.plot(epochs, values, color=colour, label=f"{label}, last {values[-1]:.4g}")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _clean(axes)
+        axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def montage(images, *, columns=None, margin=2, scale=2):
+    """Images (count, height, width, 1 or 3), uint8, side by side in one array, each pixel `scale` times as large."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    height, width, channels = images.shape[1:]
+    page = np.full((rows * (height + margin) + margin, columns * (width + margin) + margin, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = margin + index // columns * (height + margin), margin + index % columns * (width + margin)
+        page[top : top + height, left : left + width] = image
+    return page.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def save_image(pixels, path):
+    """Writes a uint8 image (height, width, 1 or 3) as PNG, whole or not at all."""
+    with atomic(path) as partial:
+        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(partial, format="PNG")
+
+
+def save_animation(frames, path, *, milliseconds=200):
+    """Writes uint8 images of one size as an endless GIF, whole or not at all."""
+    pictures = [Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames]
+    with atomic(path) as partial:
+        pictures[0].save(
+            partial, format="GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0
+        )
 
 
 def confusion_matrix(matrix, class_names, path):
@@ -91,6 +140,21 @@ def sheet(images, captions, path, *, title="", columns=8):
         if position < count:
             axes.imshow(images[position].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xlabel(captions[position], fontsize=9, parse_math=False)
+    _save(figure, path)
+
+
+def lines(rows, key, path, *, xlabel, ylabel, highlight="restored"):
+    """One line per column of a table over the column `key`; the highlighted one is drawn thick."""
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name in rows[0]:
+        if name != key:
+            style = {"color": BLUE, "linewidth": 3} if name == highlight else {"linewidth": 1.2}
+            values = [row[name] for row in rows]
+            axes.plot([row[key] for row in rows], values, marker="o", label=name.replace("_", " "), **style)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    _clean(axes)
+    axes.legend(frameon=False)
     _save(figure, path)
 
 

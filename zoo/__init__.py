@@ -9,10 +9,13 @@
 
 import importlib
 
+from zoo import dcgan
+from zoo.dcgan import DCGAN
+from zoo.denoising_autoencoder import denoising_autoencoder
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 
-__all__ = ["export", "load", "mnist_cnn", "pretrained"]
+__all__ = ["DCGAN", "dcgan", "denoising_autoencoder", "export", "load", "mnist_cnn", "pretrained"]
 __version__ = "0.1.0"
 
 

@@ -108,6 +108,20 @@ def image_endpoint(model):
     return serve, {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
 
 
+def latent_endpoint(model):
+    """The usual signature of a generator: "latent" float32 (1, latent_dim), and "label" int32 (1,) if it has classes,
+    in; "image" uint8 (1, height, width, channels) out."""
+
+    def serve(latent, label=None):
+        image = model(latent if label is None else [latent, label], training=False)
+        return {"image": tf.cast(tf.round(tf.clip_by_value((image + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)}
+
+    inputs = {"latent": tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name="latent")}
+    if len(model.inputs) == 2:
+        inputs["label"] = tf.TensorSpec((1,), tf.int32, name="label")
+    return serve, inputs
+
+
 def float32_copy(model):
     """An uncompiled copy of a functional model in float32, also of one that was built in mixed precision."""
 

@@ -1,6 +1,8 @@
 """Metrics that Keras lacks."""
 
+import keras
 import numpy as np
+from keras import ops
 
 
 def expected_calibration_error(probabilities, labels, bins=15):
@@ -22,3 +24,178 @@ def expected_calibration_error(probabilities, labels, bins=15):
     index = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(index, weights=correct - confidences, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def peak_signal_to_noise_ratio(clean, restored):
+    """PSNR of each image of a batch, in decibels: 10 log10(1 / mean squared difference), values clipped to [0, 1].
+
+    Args:
+        clean: float (batch, height, width, channels) in [0, 1].
+        restored: Same shape.
+
+    Returns:
+        A tensor (batch,). Equal images would have an infinite one and get 100.
+    """
+    difference = ops.clip(clean, 0.0, 1.0) - ops.clip(restored, 0.0, 1.0)
+    error = ops.maximum(ops.mean(ops.square(difference), axis=(1, 2, 3)), 1e-10)
+    return -10.0 * ops.log10(error)
+
+
+def structural_similarity(clean, restored):
+    """SSIM of each image of a batch: Gaussian windows of 11x11, sigma 1.5, values clipped to [0, 1].
+
+    Args:
+        clean: float (batch, height, width, channels) in [0, 1], at least 11x11 pixels.
+        restored: Same shape.
+
+    Returns:
+        A tensor (batch,), in [-1, 1]; 1 for equal images. Only windows that lie inside the image count.
+
+    Raises:
+        ValueError: If the images are smaller than the window.
+
+    Reference: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+    """
+    height, width = clean.shape[1:3]
+    if (height or 11) < 11 or (width or 11) < 11:
+        raise ValueError(f"SSIM needs images of at least 11x11 pixels, got {height}x{width}")
+    clean, restored = ops.clip(clean, 0.0, 1.0), ops.clip(restored, 0.0, 1.0)
+    return ops.image.ssim(clean, restored, max_val=1.0, data_format="channels_last")
+
+
+@keras.saving.register_keras_serializable("zoo")
+class PSNR(keras.metrics.MeanMetricWrapper):
+    """Mean of the images' peak signal-to-noise ratios, in decibels; see `peak_signal_to_noise_ratio`."""
+
+    def __init__(self, name="psnr", dtype=None):
+        super().__init__(peak_signal_to_noise_ratio, name, dtype)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SSIM(keras.metrics.MeanMetricWrapper):
+    """Mean of the images' structural similarities; see `structural_similarity`."""
+
+    def __init__(self, name="ssim", dtype=None):
+        super().__init__(structural_similarity, name, dtype)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+def frechet_distance(features, other_features):
+    """Fréchet distance between two sets of feature vectors, each taken for a normal distribution; 0 is the best.
+
+    With the features of InceptionV3 it is the FID. It falls with the number of vectors, so compare equal numbers only,
+    and only distances in the features of the same network.
+
+    Args:
+        features: (count, width).
+        other_features: (other count, width).
+
+    Returns:
+        A float, |mean difference|^2 + trace(C + C' - 2 (C C')^(1/2)) with the covariances C and C'.
+
+    Raises:
+        ValueError: If the widths differ, or a set has fewer than two vectors.
+
+    Reference: Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", 2017.
+    """
+    one, other = _feature_sets(features, other_features)
+    difference = one.mean(axis=0) - other.mean(axis=0)
+    covariances = [np.atleast_2d(np.cov(vectors, rowvar=False)) for vectors in (one, other)]
+    # the trace of (C C')^(1/2) by the root of the one on both sides of the other: symmetric, so no complex numbers
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+    product = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.clip(product, 0, None)).sum()
+    return float(difference @ difference + trace)
+
+
+def kernel_distance(features, other_features, *, subset_size=1000, subsets=20, seed=0):
+    """Kernel distance (KID with the features of InceptionV3): squared maximum mean discrepancy with a cubic kernel.
+
+    Unlike the Fréchet distance it is unbiased: its expectation does not depend on the number of vectors, and is 0 for
+    two samples of one distribution.
+
+    Args:
+        features: (count, width).
+        other_features: (other count, width).
+        subset_size: Vectors drawn from each set at a time, at most half of the smaller one.
+        subsets: How many times.
+        seed: Seed of the draws.
+
+    Returns:
+        (mean over the subsets, standard deviation over the subsets).
+
+    Raises:
+        ValueError: If the widths differ, or a set has fewer than two vectors.
+
+    Reference: Binkowski et al., "Demystifying MMD GANs", 2018.
+    """
+    one, other = _feature_sets(features, other_features)
+    random = np.random.default_rng(seed)
+    size = min(subset_size, max(2, min(len(one), len(other)) // 2))
+    values = []
+    for _ in range(subsets):
+        x = one[random.choice(len(one), size, replace=False)]
+        y = other[random.choice(len(other), size, replace=False)]
+        within = [(kernel.sum() - np.trace(kernel)) / (size * (size - 1)) for kernel in (_cubic(x, x), _cubic(y, y))]
+        values.append(sum(within) - 2 * _cubic(x, y).mean())
+    return float(np.mean(values)), float(np.std(values))
+
+
+def precision_and_recall(features, generated_features, *, neighbours=3):
+    """Share of generated vectors inside the real ones' region, and of real ones inside the generated ones' region.
+
+    The region of a set is the union of balls about its vectors that reach to their k-th nearest neighbour in the set.
+
+    Args:
+        features: Of real images, (count, width).
+        generated_features: Of generated images, (other count, width).
+        neighbours: k, 1 or more and less than either count.
+
+    Returns:
+        (precision, recall), both in [0, 1]: precision tells quality, recall variety.
+
+    Raises:
+        ValueError: If the widths differ, or a set is too small for `neighbours`.
+
+    Reference: Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", 2019.
+    """
+    real, generated = _feature_sets(features, generated_features)
+    if not 1 <= neighbours < min(len(real), len(generated)):
+        raise ValueError(f"neighbours must be 1 to {min(len(real), len(generated)) - 1}, got {neighbours}")
+
+    def radii(vectors):  # the nearest of all is the vector itself
+        return np.concatenate(
+            [np.partition(_distances(part, vectors), neighbours, axis=1)[:, neighbours] for part in _parts(vectors)]
+        )
+
+    def share_inside(vectors, centres, reach):
+        return float(np.mean(np.concatenate([(_distances(p, centres) <= reach).any(axis=1) for p in _parts(vectors)])))
+
+    return share_inside(generated, real, radii(real)), share_inside(real, generated, radii(generated))
+
+
+def _feature_sets(one, other):
+    one, other = np.asarray(one, "float64"), np.asarray(other, "float64")
+    if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
+        raise ValueError(f"features are (count, width), two or more, of equal width; got {one.shape} and {other.shape}")
+    return one, other
+
+
+def _cubic(x, y):
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _parts(vectors, size=500):
+    return [vectors[start : start + size] for start in range(0, len(vectors), size)]
+
+
+def _distances(x, y):
+    """Squared distances; those of a vector to itself are exactly 0 only up to rounding."""
+    squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None]
+    return np.maximum(squares - 2 * x @ y.T, 0)

@@ -82,11 +82,11 @@ def load(name, *, compile=False):
         ) from error
 
 
-def from_weights(builder, weights, input_shape, num_classes):
-    """The model behind a builder's `weights` argument: a published data set's name or a path.
+def published_or_path(builder, weights):
+    """The model behind a builder's `weights` argument: the name of a data set with published weights, or a path.
 
     Raises:
-        ValueError: If no such weights are published, or the model has another input shape or number of classes.
+        ValueError: If no such weights are published, or the file is not a Keras model.
     """
     published = {}
     for name in names():
@@ -96,10 +96,19 @@ def from_weights(builder, weights, input_shape, num_classes):
     weights = str(weights)
     if weights not in published and not Path(weights).suffix:
         raise ValueError(f"weights must be None, {', '.join(map(repr, published))} or a path, got {weights!r}")
-    model = load(published.get(weights, weights))
-    if model.input_shape[1:] != tuple(input_shape) or model.output_shape[-1] != num_classes:
-        raise ValueError(
-            f"weights {weights!r} have input shape {model.input_shape[1:]} and {model.output_shape[-1]} classes, "
-            f"asked for {tuple(input_shape)} and {num_classes}"
-        )
+    return load(published.get(weights, weights))
+
+
+def from_weights(builder, weights, input_shape, num_classes=None):
+    """The same for a network of images, checked against the builder's other arguments.
+
+    Raises:
+        ValueError: If the model has another input shape or number of classes.
+    """
+    model = published_or_path(builder, weights)
+    found, wanted = f"input shape {model.input_shape[1:]}", f"{tuple(input_shape)}"
+    if num_classes is not None:  # a model without classes gives another image
+        found, wanted = f"{found} and {model.output_shape[-1]} classes", f"{wanted} and {num_classes}"
+    if model.input_shape[1:] != tuple(input_shape) or num_classes not in (None, model.output_shape[-1]):
+        raise ValueError(f"weights {str(weights)!r} have {found}, asked for {wanted}")
     return model

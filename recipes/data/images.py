@@ -97,7 +97,7 @@ def read(path, input_shape, fit="pad"):
     Raises:
         ValueError: If the file is not an image.
     """
-    return _fit(_open(path), input_shape, fit)
+    return _fit(open_image(path), input_shape, fit)
 
 
 def read_tiles(path, input_shape, at_most=256):
@@ -108,7 +108,7 @@ def read_tiles(path, input_shape, at_most=256):
         ValueError: If the file is not an image.
     """
     height, width, channels = input_shape
-    image = _open(path)
+    image = open_image(path)
     if image.height < height or image.width < width:
         return _fit(image, input_shape)[None]
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
@@ -118,7 +118,12 @@ def read_tiles(path, input_shape, at_most=256):
     return tiles[np.linspace(0, len(tiles) - 1, min(at_most, len(tiles))).astype(int)]
 
 
-def _open(path):
+def open_image(path):
+    """Opens an image file as a PIL image of its own size: turned upright, on white where transparent, 8 bits.
+
+    Raises:
+        ValueError: If the file is not an image.
+    """
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
@@ -157,7 +162,7 @@ def files(folder):
 
 
 def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0):
-    """One endless-looking stream over all epochs: float32 images in [0, 1] and one-hot labels.
+    """One endless-looking stream over all epochs: float32 images in [0, 1] and labels.
 
     The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number, so a resumed
     training sees what an uninterrupted one would have seen.
@@ -165,7 +170,7 @@ def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, 
     Args:
         images: uint8 (count, height, width, channels).
         labels: int (count,).
-        num_classes: Width of the one-hot labels.
+        num_classes: Width of the one-hot labels; None leaves them numbers.
         batch_size: Images per batch.
         steps: Batches per epoch, at most count // batch_size.
         epochs: Number of epochs of the whole training.
@@ -185,7 +190,8 @@ def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, 
         x = tf.cast(tf.gather(images, chosen), tf.float32) / 255.0
         if augment:
             x = affine(x, seed=[seed, tf.cast(step, tf.int32)], strength=augment)
-        return x, tf.one_hot(tf.gather(labels, chosen), num_classes)
+        y = tf.gather(labels, chosen)
+        return x, tf.one_hot(y, num_classes) if num_classes else y
 
     data = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
     return _without_autotune(data.map(batch, num_parallel_calls=2).prefetch(4))
@@ -252,7 +258,8 @@ def _fit(image, input_shape, fit="pad"):
     return np.asarray(image).reshape(height, width, channels)
 
 
-def _fit_all(images, input_shape, fit="pad"):
+def fit_all(images, input_shape, fit="pad"):
+    """uint8 images (count, height, width, channels) in another shape."""
     if images.shape[1:] == tuple(input_shape):
         return images
     pictures = (Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images)
@@ -292,7 +299,7 @@ def _load_digits(input_shape):
     small = np.round(digits.images * (255 / 16)).astype(np.uint8)
     # As in MNIST: the digit in a box of 20 x 20, on a field of 28 x 28
     framed = [np.pad(Image.fromarray(image).resize((20, 20), Image.Resampling.BICUBIC), 4) for image in small]
-    images = _fit_all(np.stack(framed)[..., None], input_shape)
+    images = fit_all(np.stack(framed)[..., None], input_shape)
     names = tuple(str(name) for name in digits.target_names)
     splits = _complete({"train": (images, digits.target.astype(np.int32))})
     return ImageDataset("digits", names, splits, version="scikit-learn", licence="CC BY 4.0")
@@ -390,7 +397,7 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
         examples = examples.map(lambda e: (e["image"], e["label"] if "label" in found else 0))
         # fitted batch by batch: a large set of large photos never lies in memory whole
         batches = tfds.as_numpy(examples.batch(1 if None in own else 4096 if own == shape else 256))
-        images, labels = zip(*((_fit_all(batch, shape, fit), labels) for batch, labels in batches), strict=True)
+        images, labels = zip(*((fit_all(batch, shape, fit), labels) for batch, labels in batches), strict=True)
         splits[split] = np.concatenate(images), np.concatenate(labels).astype(np.int32)
     return ImageDataset(
         dataset,

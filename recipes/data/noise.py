@@ -1,0 +1,146 @@
+"""Noise for images, with one meaning of its level on the scale from black (0) to white (1), and clipped to that.
+
+- gaussian: added; the level is its standard deviation.
+- poisson: photon noise; the level is the standard deviation at white, which is met by 1 / level ** 2 photons.
+- salt_and_pepper: the level is the share of pixels that turn white or black, each as often.
+- speckle: multiplied, x * (1 + noise); the level is the standard deviation of that noise, so of a white pixel.
+
+Training draws it anew in every epoch, inside the pipeline; test pairs are drawn once, with a fixed seed, and rounded to
+uint8 as any file would hold them.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+
+from recipes.data.images import _without_autotune
+
+Kind = Literal["gaussian", "poisson", "salt_and_pepper", "speckle"]
+KINDS = get_args(Kind)
+SEED = 20_260_101  # of the test pairs, so that runs and files compare
+
+
+def level_range(level):
+    """(low, high) of one level, or of a range given by two.
+
+    Raises:
+        ValueError: If a level is outside [0, 1], the range is empty or there is no noise in it.
+    """
+    levels = tuple(level) if isinstance(level, tuple | list) else (level,)
+    if len(levels) not in (1, 2):
+        raise ValueError(f"noise_level is one level or a range of two, got {len(levels)}: {levels}")
+    for value in levels:
+        if not 0 <= value <= 1:
+            raise ValueError(f"noise_level must be in [0, 1], got {value}")
+    low, high = levels[0], levels[-1]
+    if low > high:
+        raise ValueError(f"noise_level is LOW HIGH, got {low} > {high}")
+    if high == 0:
+        raise ValueError("noise_level 0 is no noise at all: give more than 0")
+    return float(low), float(high)
+
+
+def add(images, seed, *, kind, low, high):
+    """Adds noise to a batch, in TensorFlow; the same seed gives the same noise.
+
+    Args:
+        images: float32 (batch, height, width, channels) in [0, 1].
+        seed: Two integers.
+        kind: One of `KINDS`.
+        low: Lowest level.
+        high: Highest level; each image gets its own, uniform in [low, high].
+
+    Returns:
+        float32, same shape, in [0, 1].
+    """
+    _check(kind)
+    shape = tf.shape(images)
+    level_seed, noise_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 2))
+    level = tf.random.stateless_uniform((shape[0], 1, 1, 1), level_seed, low, high)
+    if kind == "salt_and_pepper":
+        draw = tf.random.stateless_uniform((shape[0], shape[1], shape[2], 1), noise_seed)
+        return tf.where(draw < level / 2, 0.0, tf.where(draw < level, 1.0, images))
+    if kind == "poisson":
+        photons = 1 / tf.maximum(level, 1e-3) ** 2  # below that nothing is left of it in eight bits
+        noisy = tf.random.stateless_poisson(shape, noise_seed, images * photons, tf.float32) / photons
+    else:
+        noise = level * tf.random.stateless_normal(shape, noise_seed)
+        noisy = images * (1 + noise) if kind == "speckle" else images + noise
+    return tf.clip_by_value(noisy, 0.0, 1.0)
+
+
+def fixed(images, *, kind, level, seed=SEED):
+    """Adds the same noise to the same images every time, in NumPy; the first ones do not depend on the later.
+
+    Args:
+        images: uint8 (count, height, width, channels).
+        kind: One of `KINDS`.
+        level: One level, or the range (low, high) that each image's is drawn from.
+        seed: Seed of the noise.
+
+    Returns:
+        uint8, same shape.
+    """
+    _check(kind)
+    low, high = level_range(level)
+    levels = np.random.default_rng([seed, 1]).uniform(low, high, len(images))
+    random = np.random.default_rng(seed)
+    noisy = (_one(image / 255.0, random, kind, level) for image, level in zip(images, levels, strict=True))
+    return np.stack([np.rint(255 * image.clip(0, 1)).astype(np.uint8) for image in noisy])
+
+
+def training_batches(images, *, kind, low, high, batch_size, steps, epochs, first_epoch=0, seed=0):
+    """One stream over all epochs of (noisy, clean), float32 in [0, 1]; the order and the noise of a batch depend on
+    nothing but the seed, the epoch and its number, so a resumed training sees what an uninterrupted one would have.
+
+    Args:
+        images: uint8 (count, height, width, channels).
+        kind: One of `KINDS`.
+        low: Lowest level.
+        high: Highest level.
+        batch_size: Images per batch.
+        steps: Batches per epoch, at most count // batch_size.
+        epochs: Number of epochs of the whole training.
+        first_epoch: Where a resumed training goes on.
+        seed: Seed of order and noise.
+    """
+    with tf.device("cpu"):
+        images = tf.constant(images)
+
+    def epoch_batches(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=[seed, tf.cast(epoch, tf.int32)])
+        order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
+        return tf.data.Dataset.from_tensor_slices(order).enumerate(epoch * steps)
+
+    def batch(step, chosen):
+        clean = tf.cast(tf.gather(images, chosen), tf.float32) / 255.0
+        return add(clean, [seed, tf.cast(step, tf.int32)], kind=kind, low=low, high=high), clean
+
+    data = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
+    return _without_autotune(data.map(batch, num_parallel_calls=2).prefetch(4))
+
+
+def evaluation_batches(noisy, clean, batch_size=512):
+    """Fixed pairs of uint8 images in order: (noisy, clean), float32 in [0, 1]."""
+    # a first batch that replicas share evenly: Keras averages it over them to build the model
+    batch_size = min(batch_size, 1 << (len(clean).bit_length() - 1))
+    pairs = tf.data.Dataset.from_tensor_slices((noisy, clean)).batch(batch_size)
+    pairs = pairs.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.cast(y, tf.float32) / 255.0))
+    return _without_autotune(pairs.prefetch(2))
+
+
+def _check(kind):
+    if kind not in KINDS:
+        raise ValueError(f"noise must be one of {', '.join(KINDS)}, got {kind!r}")
+
+
+def _one(image, random, kind, level):
+    if kind == "salt_and_pepper":
+        draw = random.random((*image.shape[:2], 1))
+        return np.where(draw < level / 2, 0.0, np.where(draw < level, 1.0, image))
+    if kind == "poisson":
+        photons = 1 / max(level, 1e-3) ** 2
+        return random.poisson(image * photons) / photons
+    noise = level * random.standard_normal(image.shape)
+    return image * (1 + noise) if kind == "speckle" else image + noise

@@ -1,0 +1,801 @@
+"""Denoising autoencoder: noisy images, or photos of any size, to clean ones.
+
+Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`, `fashion_mnist`, `cifar10` or any set
+of tensorflow-datasets with images; or a folder of images, which is cut into tiles (`--input-shape 64 64 3`). The noise
+is drawn anew in every epoch, at a level of its own for each image, so one network serves a range of levels.
+
+FIGURES
+"""
+
+import csv
+import importlib.util
+import io
+import json
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from scipy import ndimage
+from skimage import restoration
+from tyro.conf import Positional
+
+import zoo
+from recipes import benchmark as timing
+from recipes import cards, exports, plots, training
+from recipes.data import images as data
+from recipes.data import noise as noises
+from zoo import export as exporting
+from zoo import losses, metrics
+
+TASK = "image denoising"
+LOSSES = {"mse": "mse", "l1": "mae", "charbonnier": losses.Charbonnier, "ssim": losses.SSIMWeighted}
+CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None):
+    """Loads "digits", a set of tensorflow-datasets or a folder, in tiles; see `recipes.data.images.load`."""
+    return data.load(
+        str(dataset), input_shape=input_shape, data_dir=data_dir, manual_dir=manual_dir, labelled=False, fit="tiles"
+    )
+
+
+@training.resumable
+def train(
+    *,
+    dataset: str = "digits",
+    noise: noises.Kind = "gaussian",
+    noise_level: tuple[float, ...] = (0.05, 0.6),
+    test_level: float | None = None,
+    loss: Literal["mse", "l1", "charbonnier", "ssim"] = "mse",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 6e-3,
+    weight_decay: float = 0.05,
+    filters: tuple[int, ...] = (16, 32, 96),
+    convolutions: int = 2,
+    decoder_convolutions: int = 2,
+    batch_normalization: bool = True,
+    skip_connections: bool = True,
+    residual: bool = False,
+    input_shape: tuple[int, int, int] | None = None,
+    weights: str | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    deterministic: bool = True,
+    precision: training.Precision = "float32",
+    device: training.Device = "auto",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+):
+    """Trains a denoiser (AdamW, one warm-up and cosine cycle) and measures it on the test split.
+
+    Args:
+        dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
+        noise: gaussian, poisson, salt_and_pepper (share of pixels) or speckle (multiplied).
+        noise_level: One level in [0, 1], or LOW HIGH, between which each image gets its own. Of white: 1.
+        test_level: Level of the test pairs; by default 0.5, or the nearest one in the range.
+        loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).
+        epochs: Passes over the data; by default 20, and more for a small set, until 1,000 steps are done.
+        batch_size: Images per step; by default 64, and less for a small set, so that an epoch has 32 steps.
+        learning_rate: Highest learning rate of the cycle.
+        weight_decay: Decoupled weight decay of AdamW, of the kernels only.
+        filters: Filters of each level of the network.
+        convolutions: Convolutions per level of the encoder.
+        decoder_convolutions: Convolutions per level of the decoder before the last one.
+        batch_normalization: Whether to normalise after each convolution.
+        skip_connections: Whether the decoder sees the encoder's features.
+        residual: Whether to predict the noise and subtract it.
+        input_shape: Height, width and channels of the network; by default those of the data set.
+        weights: Model to start from: a published data set's name or a .keras file; it decides the network.
+        patience: Epochs without a better validation PSNR after which to stop; by default never early.
+        seed: Seed of weights, order and noise.
+        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
+        precision: Precision of the computation; the model is saved in float32.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder of the run; by default a new one, runs/denoising_autoencoder/TIME-DATASET.
+        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+    """
+    arguments = dict(locals())
+    training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
+    training.check_range(0, math.inf, weight_decay=weight_decay)
+    training.check_range(0, 2**31, seed=seed)
+    low, high = noises.level_range(noise_level)
+    level = noises.level_range(min(max(0.5, low), high) if test_level is None else test_level)[1]
+    if weights is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+    environment = cards.environment()
+    training.seed_everything(seed, deterministic)
+    strategy = training.distribution(device)
+    images = datasets(dataset, input_shape, data_dir, manual_dir)
+    clean, known = images.split("train")[0], images.split("validation")[0]
+    if loss == "ssim" and min(images.image_shape[:2]) < 11:
+        raise ValueError(f"the loss ssim needs images of at least 11x11 pixels, got {images.image_shape}")
+    replicas = strategy.num_replicas_in_sync
+    batch_size = math.ceil((batch_size or min(64, max(1, len(clean) // 32))) / replicas) * replicas
+    batch_size, steps, steps_per_execution = training.execution_plan(len(clean), batch_size)
+    epochs = epochs or max(20, math.ceil(1000 / steps))
+
+    with strategy.scope(), training.precision(precision):
+        model = zoo.denoising_autoencoder(
+            images.image_shape,
+            filters=tuple(filters),
+            convolutions=convolutions,
+            decoder_convolutions=decoder_convolutions,
+            batch_normalization=batch_normalization,
+            skip_connections=skip_connections,
+            residual=residual,
+            weights=weights,
+        )
+        warm_up = max(1, steps * epochs // 5)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
+        )
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        model.compile(
+            optimizer,
+            loss=LOSSES[loss] if isinstance(LOSSES[loss], str) else LOSSES[loss](),
+            metrics=[metrics.PSNR()],
+            # a mirrored loop of several steps fails in TensorFlow 2.21
+            steps_per_execution=1 if replicas > 1 else steps_per_execution,
+        )
+    run = training.start("denoising_autoencoder", arguments)
+    card = {
+        "name": "denoising_autoencoder",
+        "builder": "denoising_autoencoder",
+        "task": TASK,
+        "dataset": cards.dataset_entry(images) | {"classes": []},
+        "noise": {"kind": noise, "trained": [low, high], "level": level},
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        **environment,
+    }
+    print(f"{images.name}: {len(clean):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
+
+    def batches(first_epoch):
+        return noises.training_batches(
+            clean,
+            kind=noise,
+            low=low,
+            high=high,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=epochs,
+            first_epoch=first_epoch,
+            seed=seed,
+        )
+
+    validation = noises.evaluation_batches(noises.fixed(known, kind=noise, level=(low, high)), known)
+    try:
+        training.fit(
+            model,
+            batches,
+            run=run,
+            epochs=epochs,
+            steps=steps,
+            validation=validation,
+            monitor="val_psnr",
+            mode="max",
+            patience=patience,
+        )
+    except KeyboardInterrupt:
+        training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+        cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
+        print(
+            f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
+            f"  zoo train denoising_autoencoder --resume {run.folder}"
+        )
+        raise
+    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+    cards.write(run.folder, card)
+    restorer = Restorer(run.folder)
+    figures = measure(restorer, images, "test", kind=noise, level=level, curve=CURVE, folder=run.folder)
+    plots.curves(run.history, run.folder / "curves.png", metric="psnr")
+    validated = max(row["val_psnr"] for row in run.history)
+    one = images.split("test")[0][:1]
+    card |= figures | {
+        "files": [
+            cards.file_entry(
+                run.folder / "model.keras",
+                metrics=figures["metrics"],
+                measured_on=_measured_on(images, "test", noise, level),
+                latency_ms=round(timing.latency(lambda: restorer(one)), 4),
+            )
+        ],
+        "training": cards.training_entry(
+            "denoising_autoencoder", train, run, batch_size=batch_size, validation={"psnr": validated}
+        ),
+    }
+    cards.write(run.folder, card)
+    training.finish(run)
+    print(cards.table(_rows(figures)))
+    print(f"\n{_measured_on(images, 'test', noise, level)}; model, card and pictures are in {run.folder}")
+    return {
+        "output": run.folder,
+        "model": run.folder / "model.keras",
+        "epochs": len(run.history),
+        **figures,
+        "parameters": card["parameters"],
+        "seconds": card["training"]["seconds"],
+    }
+
+
+def evaluate(
+    *,
+    model: str = "denoising_autoencoder",
+    dataset: str = "digits",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    noise: noises.Kind | None = None,
+    noise_level: float | None = None,
+    curve: tuple[float, ...] = CURVE,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Measures a model beside classical filters: PSNR, SSIM, MSE, a curve over noise levels, a sheet of examples.
+
+    The noise of the test pairs has a fixed seed, so that runs and files compare. The parameters of the classical
+    filters are the best on a part of the validation split, at each level anew.
+
+    Args:
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
+        split: Part of the data set to measure on.
+        noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
+        noise_level: Its level, in (0, 1]; by default the one in the model's card.
+        curve: Levels of the curve, which is measured on the first images of the split.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the pictures and evaluation.json; by default a new one under runs/denoising_autoencoder.
+    """
+    restorer = Restorer(model)
+    kind, level = restorer.noise(noise, noise_level)
+    curve = [noises.level_range(point)[1] for point in curve]
+    images = restorer.datasets(dataset, data_dir, manual_dir)
+    count = len(images.split(split)[0])
+    folder = training.output_folder("denoising_autoencoder", f"evaluate-{images.name}", output)
+    figures = {
+        "model": restorer.path,
+        "dataset": images.name,
+        "split": split,
+        "noise": {"kind": kind, "level": level},
+        "images": count,
+        "skipped_files": len(images.skipped),
+        **measure(restorer, images, split, kind=kind, level=level, curve=curve, folder=folder),
+    }
+    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(_rows(figures)))
+    print(f"\n{count:,} images: {_measured_on(images, split, kind, level)}; pictures are in {folder}")
+    return {**figures, "output": folder}
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]],
+    *,
+    model: str = "denoising_autoencoder",
+    clean: Path | None = None,
+    output: Path | None = None,
+):
+    """Restores images of any size, tile by tile: writes NAME-restored.png, a table as CSV and JSON, and a sheet.
+
+    Args:
+        paths: Image files and folders of images.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        clean: The image as it was without noise, where there is one: PSNR and SSIM before and after.
+        output: Folder for the results; by default a new one under runs/denoising_autoencoder.
+    """
+    if not paths:
+        raise ValueError("no image given: name image files or folders of images")
+    restorer = Restorer(model)
+    found, skipped = _read_all(paths, restorer)
+    original = None if clean is None else _read_clean(clean, found)
+    folder = training.output_folder("denoising_autoencoder", "predict", output)
+    rows, pictures = [], []
+    for path, image in found:
+        restored = restorer.any_size(image)
+        target = _new_name(folder, path, rows)
+        with exporting.atomic(target) as partial:
+            Image.fromarray(restored.squeeze()).save(partial, format="PNG")
+        row = {"file": str(path), "restored": str(target), "width": image.shape[1], "height": image.shape[0]}
+        row["change"] = float(np.sqrt(np.mean((restored / 255 - image / 255) ** 2)))
+        if original is not None:
+            before, after = _figures(original[None], image[None]), _figures(original[None], restored[None])
+            for name in ("psnr", "ssim"):
+                row |= {f"{name}_before": before[name], f"{name}_after": after[name]}
+        rows.append(row)
+        if len(pictures) < 64:
+            pictures += [image, restored]
+    _write_rows(rows, folder)
+    captions = [text for row in rows for text in (Path(row["file"]).name[-18:], "restored")]
+    plots.sheet([_thumbnail(picture) for picture in pictures], captions, folder / "predictions.png")
+    print(cards.table(rows))
+    print(f"\ntable, sheet and restored images are in {folder}")
+    return {"predictions": rows, "skipped": skipped, "output": folder}
+
+
+def export(
+    *,
+    model: str = "denoising_autoencoder",
+    format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    dataset: str = "digits",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    noise: noises.Kind | None = None,
+    noise_level: float | None = None,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports a Keras model (uint8 pixels in, restored uint8 pixels out) and measures every file that it wrote.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or more formats.
+        quantize: One or more precisions of the TFLite files.
+        dataset: Data to measure the PSNR on; its training split shows int8 the range of the activations.
+        split: Part of the data set to measure on.
+        noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
+        noise_level: Its level, in (0, 1]; by default the one in the model's card.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the files and their card; by default a new one under runs/denoising_autoencoder.
+    """
+    files = exports.plan(format, quantize)
+    restorer = Restorer(model).keras_only()
+    kind, level = restorer.noise(noise, noise_level)
+    images = restorer.datasets(dataset, data_dir, manual_dir)
+    clean = images.split(split)[0]
+    noisy = noises.fixed(clean, kind=kind, level=level)
+    folder = training.output_folder("denoising_autoencoder", "export", output)
+    metadata = {
+        "name": "denoising_autoencoder",
+        "task": TASK,
+        "input": "uint8 pixels, 0 to 255",
+        "output": "uint8 pixels, 0 to 255",
+        "noise": restorer.about | {"kind": kind, "level": level},
+        "stride": restorer.stride,
+        "dataset": restorer.card.get("dataset", {}).get("name"),
+        "licence": restorer.card.get("licence"),
+    }
+    typical = _typical(images, split, kind, restorer.about.get("trained", (level, level)))
+    reference = restorer(noisy)
+
+    def write(path, format, quantization):
+        exporting.export(
+            restorer.model,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints=pixels_endpoint(restorer.model),
+            metadata=metadata | {"quantize": quantization},
+            representative_data=typical if quantization == "int8" else None,
+        )
+
+    def measured(path):
+        exported = Restorer(path)
+        found = exported(noisy)
+        return {
+            "metrics": _figures(clean, found),
+            "measured_on": _measured_on(images, split, kind, level),
+            "max_abs_difference": float(np.abs(found / 255 - reference / 255).max()),
+            "latency_ms": round(timing.latency(lambda: exported(noisy[:1])), 4),
+        }
+
+    card = restorer.card or {"name": "denoising_autoencoder", "task": TASK, "noise": metadata["noise"]}
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    figures = _figures(clean, reference)
+    print(f"\nKeras: PSNR {figures['psnr']:.2f} dB, {_measured_on(images, split, kind, level)}; files are in {folder}")
+    return {"output": folder, "dataset": images.name, "split": split, "metrics": figures, "files": entries}
+
+
+def benchmark(
+    *,
+    model: str = "denoising_autoencoder",
+    dataset: str = "digits",
+    rounds: int = 5,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Compares the classic code (noise added once, plain fit on arrays) with ours, and times all forms of a model.
+
+    Both train the classic network of 19,393 parameters at batch 64, in turn in one process; ours draws the noise anew
+    for each batch. Figures are medians over the rounds.
+
+    Args:
+        model: Model whose forms are timed on one image.
+        dataset: Data to train on.
+        rounds: How often each side has its turn.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/denoising_autoencoder.
+    """
+    training.check_positive(rounds=rounds)
+    restorer = Restorer(model).keras_only()
+    images = datasets(dataset, None, data_dir, manual_dir)
+    folder = training.output_folder("denoising_autoencoder", f"benchmark-{images.name}", output)
+    kind, level = restorer.noise(None, None)
+    speeds = _training_speed(images.split("train")[0], rounds)
+    typical = _typical(restorer.datasets(dataset, data_dir, manual_dir), "validation", kind, (level, level))
+    with tempfile.TemporaryDirectory() as scratch:
+        milliseconds, sizes = timing.forms(
+            restorer.model,
+            typical[:1] / np.float32(255),
+            {"image": typical[:1]},
+            Path(scratch),
+            representative_data=typical,
+            endpoints=pixels_endpoint(restorer.model),
+        )
+    result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes, **cards.environment()}
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"training on {images.name}, the classic network at batch 64, images/s")
+    print(cards.table([speeds]))
+    timing.print_forms(milliseconds, sizes)
+    return {**result, "output": folder}
+
+
+class Restorer:
+    """Any form of a trained denoiser: uint8 images (count, height, width, channels) to restored ones, uint8.
+
+    Attributes:
+        path: The file or folder.
+        model: The Keras model or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        about: The noise it was trained for: "kind", "trained" (range of levels) and "level" (of the test), where known.
+        input_shape: (height, width, channels).
+        stride: The smallest side that the network makes sense of.
+    """
+
+    def __init__(self, model):
+        self.path = cards.find(str(model))
+        self.card = cards.beside(self.path)
+        if self.path.suffix in (".keras", ".h5"):
+            self.model = zoo.load(self.path)
+            shape, outputs = self.model.input_shape, self.model.output_shape
+            self.about = self.card.get("noise", {})
+            self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in self.model.layers)
+        else:
+            self.model = exporting.load(self.path)
+            shape, dtype = self.model.inputs.get("image", ((), ""))
+            if len(shape) != 4 or dtype != "uint8":
+                raise ValueError(f"{self.path} does not restore images: its inputs are {self.model.inputs}")
+            outputs = self.model(image=np.zeros(shape, np.uint8)).get("restored", np.zeros(())).shape
+            self.about = self.model.metadata.get("noise", {})
+            self.stride = self.model.metadata.get("stride", 1)
+        if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
+            raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
+        if outputs != shape:
+            raise ValueError(f"{self.path} does not restore images: from {shape} it makes {outputs}")
+        self.input_shape = tuple(shape[1:])
+
+    def keras_only(self):
+        """This denoiser, if it is a Keras model."""
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self
+
+    def noise(self, kind, level):
+        """(kind, level) of the test pairs: what is given, else the model's own, else Gaussian at 0.5."""
+        level = self.about.get("level", 0.5) if level is None else level
+        return kind or self.about.get("kind", "gaussian"), noises.level_range(level)[1]
+
+    def datasets(self, dataset, data_dir, manual_dir):
+        """A data set in this model's input shape."""
+        return datasets(dataset, self.input_shape, data_dir, manual_dir)
+
+    def __call__(self, images):
+        if isinstance(self.model, keras.Model):
+            return _as_pixels(self.model.predict(images / np.float32(255), batch_size=256, verbose=0))
+        return np.concatenate([self.model(image=image[None])["restored"] for image in images])
+
+    def any_size(self, image):
+        """Restores one uint8 image (height, width, 1 or 3), whatever the model's own size and number of channels."""
+        channels, wanted = image.shape[-1], self.input_shape[-1]
+        if channels > wanted:
+            return np.concatenate([self.any_size(image[..., index : index + 1]) for index in range(channels)], axis=-1)
+        if channels < wanted:
+            return np.rint(self.any_size(np.repeat(image, wanted, -1)).mean(-1, keepdims=True)).astype(np.uint8)
+        return by_tiles(self, image, self.input_shape[:2])
+
+
+def by_tiles(restore, image, tile, *, at_once=512):
+    """Restores an image of any size by overlapping tiles that are blended without a seam; its edges are mirrored.
+
+    Args:
+        restore: Function from tiles to restored tiles, uint8 (count, *tile, channels).
+        image: uint8 (height, width, channels).
+        tile: (height, width) of a tile. Where the image is no larger, there is one tile and nothing to blend.
+        at_once: Tiles per call.
+
+    Returns:
+        The restored image, same shape.
+    """
+    (rows, above, window_down), (columns, left, window_across) = map(_tiling, image.shape[:2], tile)
+    padded = np.pad(image, (above, left, (0, 0)), mode="reflect")
+    window = (window_down[:, None] * window_across)[..., None]
+    total, weight = np.zeros(padded.shape, np.float32), np.zeros((*padded.shape[:2], 1), np.float32)
+    places = [(slice(y, y + tile[0]), slice(x, x + tile[1])) for y in rows for x in columns]
+    for first in range(0, len(places), at_once):
+        chosen = places[first : first + at_once]
+        for place, restored in zip(chosen, restore(np.stack([padded[place] for place in chosen])), strict=True):
+            total[place] += window * restored
+            weight[place] += window
+    inside = slice(above[0], above[0] + image.shape[0]), slice(left[0], left[0] + image.shape[1])
+    return np.rint(total[inside] / weight[inside]).astype(np.uint8)
+
+
+def _tiling(size, side):
+    """Where tiles begin along an axis, how far it is padded at both ends, and the weight of each place of a tile."""
+    if size <= side:
+        return [0], ((side - size) // 2, side - size - (side - size) // 2), np.ones(side, np.float32)
+    # The network's own padding spoils the margin of a tile, so it has no weight. What is left of its influence repeats
+    # with the step; at a quarter of a raised cosine that is less than a grey level.
+    margin = side // 7
+    inner = side - 2 * margin
+    step = max(1, inner // 4)
+    window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
+    starts = [step * index for index in range(math.ceil((size + 2 * margin - side) / step) + 1)]
+    return starts, (margin, starts[-1] + side - margin - size), window.astype(np.float32)
+
+
+def pixels_endpoint(model):
+    """The signature of an exported denoiser: "image", uint8 pixels in; "restored", uint8 pixels out."""
+    model = exporting.float32_copy(model)
+
+    def serve(image):
+        restored = model(tf.cast(image, tf.float32) / 255.0, training=False)
+        return {"restored": tf.cast(tf.clip_by_value(restored * 255.0 + 0.5, 0.0, 255.0), tf.uint8)}
+
+    inputs = {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
+    return {exporting.ENDPOINT: (serve, inputs)}
+
+
+def measure(restore, images, split, *, kind, level, curve, folder):
+    """Figures of a denoiser and of the classical filters on one split, the pictures written into `folder`."""
+    clean = images.split(split)[0]
+    known = images.split("validation" if "validation" in images.splits else split)[0]
+    pictures, baselines = _compare(restore, clean, known, kind, level)
+    figures = {name: _figures(clean[: len(picture)], picture) for name, picture in pictures.items()}
+    best = max(baselines, key=lambda name: figures[name]["psnr"])
+    few = _share(clean, 160_000, 200)
+    points = []
+    for point in curve:
+        restored = _compare(restore, few, known, kind, point)[0]
+        points.append({"level": point} | {name: _figures(few[: len(p)], p)["psnr"] for name, p in restored.items()})
+    if points:
+        plots.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
+    _sheet(clean, pictures, best, folder / "examples.png", f"{kind} noise, level {level:g}")
+    return {
+        "metrics": figures["restored"],
+        "baselines": {name: figures[name] | parameters for name, parameters in baselines.items()},
+        "curve": points,
+    }
+
+
+def _compare(restore, clean, known, kind, level):
+    """Pictures by name (noisy, the classical filters', restored), and the parameters of the filters by name."""
+    noisy = noises.fixed(clean, kind=kind, level=level)
+    pictures, about = {"noisy": noisy}, {"noisy": {}}
+    for name, (function, parameters, at_most) in _filters(_share(known, 40_000, 48), kind, level).items():
+        pictures[name] = function(noisy[:at_most], **parameters)
+        about[name] = {"parameters": parameters} | ({"images": at_most} if at_most and at_most < len(noisy) else {})
+    return pictures | {"restored": restore(noisy)}, about
+
+
+def _filters(known, kind, level):
+    """The classical filters by name: (function, its best parameters for this noise on `known`, images at most)."""
+    noisy = noises.fixed(known, kind=kind, level=level)
+    spread = round(float(np.std(noisy / 255 - known / 255)), 4)
+    windows = [
+        {"sigma": spread, "h": round(share * spread, 4), "patch_size": size}
+        for share in (0.4, 0.6, 0.8, 1.0, 1.3)
+        for size in (3, 5, 7)
+    ]
+    grids = {
+        "median_3x3": (_median, [{}], None),
+        "gaussian_filter": (_gaussian, [{"sigma": sigma} for sigma in (0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)], None),
+        "non_local_means": (_non_local_means, windows, None),
+    }
+    if importlib.util.find_spec("bm3d"):  # slow: a few images must do
+        grids["bm3d"] = (_bm3d, [{"sigma_psd": round(share * spread, 4)} for share in (0.7, 1.0, 1.3)], 100)
+        known, noisy = known[:16], noisy[:16]
+
+    def best(function, grid):
+        if len(grid) == 1:
+            return grid[0]
+        return max(grid, key=lambda parameters: _figures(known, function(noisy, **parameters))["psnr"])
+
+    return {name: (function, best(function, grid), at_most) for name, (function, grid, at_most) in grids.items()}
+
+
+def _median(images):
+    return ndimage.median_filter(images, (1, 3, 3, 1))
+
+
+def _gaussian(images, sigma):
+    return _as_pixels(ndimage.gaussian_filter(images / np.float32(255), (0, sigma, sigma, 0)))
+
+
+def _non_local_means(images, **parameters):
+    restored = (
+        restoration.denoise_nl_means(image / 255, patch_distance=6, channel_axis=-1, **parameters) for image in images
+    )
+    return _as_pixels(np.stack(list(restored)).reshape(images.shape))
+
+
+def _bm3d(images, sigma_psd):
+    from bm3d import bm3d
+
+    return _as_pixels(np.stack([bm3d(image / 255, sigma_psd) for image in images]).reshape(images.shape))
+
+
+def _as_pixels(images):
+    return np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8)
+
+
+def _share(images, pixels, at_most):
+    """The first images of a set, few enough for slow filters."""
+    return images[: max(4, min(at_most, pixels // (images.shape[1] * images.shape[2])))]
+
+
+def _figures(clean, restored):
+    """Means over the images of PSNR (dB), SSIM (None below 11x11 pixels, its window) and MSE (of values in [0, 1])."""
+    totals = {}
+    for first in range(0, len(clean), 500):
+        pair = [tf.constant(images[first : first + 500] / np.float32(255)) for images in (clean, restored)]
+        values = {"psnr": metrics.peak_signal_to_noise_ratio(*pair)}
+        if min(clean.shape[1:3]) >= 11:
+            values["ssim"] = metrics.structural_similarity(*pair)
+        values["mse"] = tf.reduce_mean((pair[0] - pair[1]) ** 2, axis=(1, 2, 3))
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + float(np.sum(value, dtype=np.float64))
+    figures = {name: total / len(clean) for name, total in totals.items()}
+    return {"psnr": figures["psnr"], "ssim": figures.get("ssim"), "mse": figures["mse"]}
+
+
+def _typical(images, split, kind, level, count=500):
+    """Noisy images that show int8 the range of the activations."""
+    clean = images.split("train" if "train" in images.splits else split)[0]
+    clean = clean[np.random.default_rng(0).permutation(len(clean))[:count]]
+    return noises.fixed(clean, kind=kind, level=level, seed=noises.SEED + 1)
+
+
+def _measured_on(images, split, kind, level):
+    return f"{images.name}, {split}, {kind} noise at {level:g}"
+
+
+def _rows(figures):
+    """The table of a measurement, the denoiser last."""
+    parts = {**figures["baselines"], "restored": figures["metrics"]}
+    return [{"image": name} | {key: part[key] for key in ("psnr", "ssim", "mse")} for name, part in parts.items()]
+
+
+def _sheet(clean, pictures, best, path, title, count=12):
+    """Rows of noisy, restored, clean, best classical filter, with the PSNR of each."""
+    columns = {name: pictures[name] for name in ("noisy", "restored")} | {"clean": clean, best: pictures[best]}
+    shown, captions = [], []
+    for index in range(min(count, *map(len, columns.values()))):
+        for name, images in columns.items():
+            value = _figures(clean[index : index + 1], images[index : index + 1])["psnr"]
+            shown.append(images[index])
+            captions.append(name.replace("_", " ") + ("" if name == "clean" else f"\n{value:.1f} dB"))
+    plots.sheet(shown, captions, path, title=title)
+
+
+def _read_all(paths, restorer):
+    """Readable images as (path, uint8 image), and the files of folders that are not."""
+    found, skipped = [], []
+    for path in paths:
+        listed = data.files(path) if path.is_dir() else [path]
+        if not listed:
+            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+        for file in listed:
+            try:
+                image = _pixels(file)
+                if min(image.shape[:2]) < restorer.stride:
+                    size = f"{image.shape[1]}x{image.shape[0]}"
+                    raise ValueError(f"{file} has {size} pixels, less than the stride {restorer.stride} of the model")
+                found.append((file, image))
+            except ValueError as error:
+                if not path.is_dir():
+                    raise
+                skipped.append(str(file))
+                print(f"skipped: {error}", file=sys.stderr)
+    if not found:
+        raise ValueError(f"none of the {len(skipped)} files is an image that can be restored")
+    return found, skipped
+
+
+def _read_clean(path, found):
+    """The clean image of the one noisy image, in the same number of channels."""
+    if len(found) != 1:
+        raise ValueError(f"--clean belongs to one image, got {len(found)}")
+    file, image = found[0]
+    clean = _pixels(path)
+    if clean.shape[:2] != image.shape[:2]:
+        sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (clean, image)]
+        raise ValueError(f"the clean image {path} has {sizes[0]} pixels, {file} has {sizes[1]}: they must be equal")
+    return _pixels(path, grey=image.shape[-1] == 1)
+
+
+def _pixels(path, grey=None):
+    """An image file in its own size, uint8 (height, width, 1 or 3)."""
+    image = data.open_image(path)
+    grey = image.mode in ("1", "L", "LA", "F") if grey is None else grey
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _thumbnail(pixels, side=256):
+    image = Image.fromarray(pixels.squeeze())
+    image.thumbnail((side, side))
+    return np.asarray(image)
+
+
+def _new_name(folder, path, rows):
+    """A name for the restored image that no former row has."""
+    taken = {row["restored"] for row in rows}
+    names = (folder / f"{path.stem}-restored{end}.png" for end in ("", *(f"-{number}" for number in range(2, 10**6))))
+    return next(name for name in names if str(name) not in taken)
+
+
+def _write_rows(rows, folder):
+    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    training.write_text(folder / "predictions.csv", text.getvalue())
+
+
+def _training_speed(clean, rounds, batch_size=64, at_most=6_400):
+    """Images per second of the classic network: noise once and plain `fit` on arrays, and our pipeline."""
+    clean = clean[:at_most]
+    classic, ours = _classic_network(clean.shape[1:]), zoo.denoising_autoencoder(clean.shape[1:])
+    classic.compile("adam", "mse")
+    batch_size, steps, steps_per_execution = training.execution_plan(len(clean), batch_size)
+    ours.compile("adam", "mse", steps_per_execution=steps_per_execution)
+    epochs = max(1, 6_400 // len(clean))
+    speeds = {"classic": [], "ours": []}
+    for turn in range(rounds + 1):
+        start = time.perf_counter()
+        target = clean / np.float32(255)
+        noisy = np.clip(target + 0.5 * np.random.default_rng(turn).standard_normal(target.shape, np.float32), 0, 1)
+        classic.fit(noisy, target, batch_size=batch_size, epochs=epochs, verbose=0)
+        middle = time.perf_counter()
+        stream = noises.training_batches(
+            clean, kind="gaussian", low=0.05, high=0.6, batch_size=batch_size, steps=steps, epochs=epochs, seed=turn
+        )
+        ours.fit(stream, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+        if turn:  # the first round traces the graph
+            speeds["classic"].append(epochs * len(clean) / (middle - start))
+            speeds["ours"].append(epochs * steps * batch_size / (time.perf_counter() - middle))
+    ratios = [own / plain for own, plain in zip(speeds["ours"], speeds["classic"], strict=True)]
+    return {name: float(np.median(values)) for name, values in speeds.items()} | {
+        "ours / classic": float(np.median(ratios))
+    }
+
+
+def _classic_network(image_shape):
+    """The network as tutorials write it, with the pooling that it needs to give back the size it was given."""
+    return keras.Sequential(
+        [
+            keras.Input(image_shape),
+            keras.layers.Conv2D(32, 3, activation="relu", padding="same"),
+            keras.layers.MaxPooling2D(2, padding="same"),
+            keras.layers.Conv2D(64, 3, activation="relu", padding="same"),
+            keras.layers.UpSampling2D(2),
+            keras.layers.Conv2D(image_shape[-1], 3, activation="sigmoid", padding="same"),
+        ]
+    )

@@ -1,0 +1,117 @@
+"""An autoencoder that removes noise: a noisy image in, the clean one out.
+
+The defaults are the classic convolutional denoising autoencoder (after Vincent et al., "Extracting and composing
+robust features with denoising autoencoders", 2008): one pooling, one upsampling, 19,393 parameters. The keyword
+arguments reach modern ones: more levels with skip connections (U-Net; Ronneberger et al., 2015), batch normalisation,
+and a network that predicts the noise instead of the image (DnCNN; Zhang et al., "Beyond a Gaussian denoiser", 2017).
+The published network is a U-Net.
+"""
+
+import keras
+from keras import Input, Model, layers, ops
+
+from zoo import pretrained
+
+
+def denoising_autoencoder(
+    input_shape=(28, 28, 1),
+    *,
+    filters=(32, 64),
+    convolutions=1,
+    decoder_convolutions=0,
+    batch_normalization=False,
+    skip_connections=False,
+    residual=False,
+    weights=None,
+    name="denoising_autoencoder",
+):
+    """Builds a convolutional denoising autoencoder.
+
+    Each level of the encoder is `convolutions` times a 3x3 convolution with ReLU; 2x2 max pooling leads to the next.
+    The decoder goes back by 2x upsampling. The stride is 2 ** (levels - 1).
+
+    Input:  "image", float32 (batch, height, width, channels) in [0, 1], noisy.
+    Output: "restored", float32, same shape, in [0, 1]. With `residual`, it is clipped to that only outside training.
+
+    Args:
+        input_shape: (height, width, channels) of the images: height and width multiples of the stride, or None for any
+            such size; 1 or 3 channels.
+        filters: Filters of each level, from the full resolution down; one number per level.
+        convolutions: Convolutions per level of the encoder, 1 or more.
+        decoder_convolutions: Convolutions per level of the decoder before the last one, 0 or more.
+        batch_normalization: Whether each convolution is followed by batch normalisation (and then has no bias).
+        skip_connections: Whether each level of the decoder also sees the features of the encoder's.
+        residual: Whether the network predicts the noise, which is subtracted from the image.
+        weights: None, the name of a data set with published weights ("mnist"), or the path of a `.keras` file. The file
+            decides the architecture; `input_shape` must agree with it.
+        name: Name of the model; one from a file keeps its own.
+
+    Returns:
+        An uncompiled `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range, height or width is not a multiple of the stride, or `weights` do not
+            fit.
+    """
+    if weights is not None:
+        return pretrained.from_weights("denoising_autoencoder", weights, input_shape)
+    if not filters or min(filters) < 1 or convolutions < 1 or decoder_convolutions < 0:
+        raise ValueError(
+            "at least one level of one filter and one convolution is needed, "
+            f"got filters={tuple(filters)}, {convolutions=}, {decoder_convolutions=}"
+        )
+    _check_shape(input_shape, 2 ** (len(filters) - 1))
+
+    image = x = Input(input_shape, name="image")
+    features = []
+    for level, width in enumerate(filters, start=1):
+        if level > 1:
+            x = layers.MaxPooling2D(name=f"encoder{level}_pool")(x)
+        x = _convolutions(x, width, convolutions, batch_normalization, name=f"encoder{level}")
+        features.append(x)
+    for level, width in reversed(list(enumerate(filters[:-1], start=1))):
+        x = layers.UpSampling2D(name=f"decoder{level}_upsampling")(x)
+        if skip_connections:
+            x = layers.Concatenate(name=f"decoder{level}_skip")([x, features[level - 1]])
+        x = _convolutions(x, width, decoder_convolutions, batch_normalization, name=f"decoder{level}")
+    return Model(image, _output(x, image, residual), name=name)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class ClipOutsideTraining(layers.Layer):
+    """Clips to [0, 1], but not in training: there a pixel outside still needs a gradient to come back."""
+
+    def call(self, inputs, training=False):
+        return inputs if training else ops.clip(inputs, 0.0, 1.0)
+
+
+def _convolutions(x, filters, count, batch_normalization, name):
+    for index in range(1, count + 1):
+        part = f"{name}_convolution{index}"
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=not batch_normalization, name=part)(x)
+        if batch_normalization:
+            # 0.9 follows the weights of a short training; the 0.99 of Keras lags behind it for epochs
+            x = layers.BatchNormalization(momentum=0.9, name=f"{part}_norm")(x)
+        x = layers.ReLU(name=f"{part}_relu")(x)
+    return x
+
+
+def _output(x, image, residual):
+    # float32 also under a mixed policy: half precision has too few levels near white
+    channels = image.shape[-1]
+    if not residual:
+        return layers.Conv2D(channels, 3, padding="same", activation="sigmoid", dtype="float32", name="restored")(x)
+    noise = layers.Conv2D(channels, 3, padding="same", dtype="float32", name="noise")(x)
+    difference = layers.Subtract(dtype="float32", name="difference")([image, noise])
+    return ClipOutsideTraining(dtype="float32", name="restored")(difference)
+
+
+def _check_shape(input_shape, stride):
+    if len(input_shape) != 3 or input_shape[2] not in (1, 3):
+        raise ValueError(f"input_shape is (height, width, channels) with 1 or 3 channels, got {tuple(input_shape)}")
+    for side in input_shape[:2]:
+        if side is not None and (not isinstance(side, int) or side < 1 or side % stride):
+            raise ValueError(
+                f"height and width must be positive multiples of the stride {stride} (two to the number of levels "
+                f"less one), got {input_shape[0]} x {input_shape[1]}"
+            )
