@@ -4,7 +4,7 @@ Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`
 of tensorflow-datasets with images; or a folder of images, which is cut into tiles (`--input-shape 64 64 3`). The noise
 is drawn anew in every epoch, at a level of its own for each image, so one network serves a range of levels.
 
-FIGURES
+    zoo train denoising_autoencoder --dataset mnist
 """
 
 import csv
@@ -56,7 +56,7 @@ def train(
     loss: Literal["mse", "l1", "charbonnier", "ssim"] = "mse",
     epochs: int | None = None,
     batch_size: int | None = None,
-    learning_rate: float = 6e-3,
+    learning_rate: float = 1e-2,
     weight_decay: float = 0.05,
     filters: tuple[int, ...] = (16, 32, 96),
     convolutions: int = 2,
@@ -84,7 +84,7 @@ def train(
         noise_level: One level in [0, 1], or LOW HIGH, between which each image gets its own. Of white: 1.
         test_level: Level of the test pairs; by default 0.5, or the nearest one in the range.
         loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).
-        epochs: Passes over the data; by default 20, and more for a small set, until 1,000 steps are done.
+        epochs: Passes over the data; by default 15, and more for a small set, until 1,000 steps are done.
         batch_size: Images per step; by default 64, and less for a small set, so that an epoch has 32 steps.
         learning_rate: Highest learning rate of the cycle.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
@@ -124,7 +124,7 @@ def train(
     replicas = strategy.num_replicas_in_sync
     batch_size = math.ceil((batch_size or min(64, max(1, len(clean) // 32))) / replicas) * replicas
     batch_size, steps, steps_per_execution = training.execution_plan(len(clean), batch_size)
-    epochs = epochs or max(20, math.ceil(1000 / steps))
+    epochs = epochs or max(15, math.ceil(1000 / steps))
 
     with strategy.scope(), training.precision(precision):
         model = zoo.denoising_autoencoder(
@@ -545,8 +545,9 @@ def _tiling(size, side):
     inner = side - 2 * margin
     step = max(1, inner // 4)
     window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
-    starts = [step * index for index in range(math.ceil((size + 2 * margin - side) / step) + 1)]
-    return starts, (margin, starts[-1] + side - margin - size), window.astype(np.float32)
+    before = side - margin - step  # so that the first pixel, too, is in as many tiles as any
+    starts = [step * index for index in range(math.ceil((before + size - margin) / step))]
+    return starts, (before, starts[-1] + side - before - size), window.astype(np.float32)
 
 
 def pixels_endpoint(model):
