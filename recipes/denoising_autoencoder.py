@@ -111,7 +111,7 @@ def train(
     training.check_range(0, math.inf, weight_decay=weight_decay)
     training.check_range(0, 2**31, seed=seed)
     low, high = noises.level_range(noise_level)
-    level = noises.level_range(min(max(0.5, low), high) if test_level is None else test_level)[1]
+    level = noises.level_range(min(max(0.5, low), high) if test_level is None else test_level, "test_level")[1]
     if weights is not None and precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
     environment = cards.environment()
@@ -198,7 +198,6 @@ def train(
         )
         raise
     training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
-    cards.write(run.folder, card)
     restorer = Restorer(run.folder)
     figures = measure(restorer, images, "test", kind=noise, level=level, curve=CURVE, folder=run.folder)
     plots.curves(run.history, run.folder / "curves.png", metric="psnr")
@@ -261,7 +260,7 @@ def evaluate(
     """
     restorer = Restorer(model)
     kind, level = restorer.noise(noise, noise_level)
-    curve = [noises.level_range(point)[1] for point in curve]
+    curve = [noises.level_range(point, "curve")[1] for point in curve]
     images = restorer.datasets(dataset, data_dir, manual_dir)
     count = len(images.split(split)[0])
     folder = training.output_folder("denoising_autoencoder", f"evaluate-{images.name}", output)
@@ -404,6 +403,7 @@ def benchmark(
     model: str = "denoising_autoencoder",
     dataset: str = "digits",
     rounds: int = 5,
+    images: int = 6_400,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,
@@ -417,17 +417,18 @@ def benchmark(
         model: Model whose forms are timed on one image.
         dataset: Data to train on.
         rounds: How often each side has its turn.
+        images: Images that each side is trained on in a turn.
         data_dir: Folder of tensorflow-datasets.
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for benchmark.json; by default a new one under runs/denoising_autoencoder.
     """
-    training.check_positive(rounds=rounds)
+    training.check_positive(rounds=rounds, images=images)
     restorer = Restorer(model).keras_only()
-    images = datasets(dataset, None, data_dir, manual_dir)
-    folder = training.output_folder("denoising_autoencoder", f"benchmark-{images.name}", output)
+    known = datasets(dataset, None, data_dir, manual_dir)
+    folder = training.output_folder("denoising_autoencoder", f"benchmark-{known.name}", output)
     kind, level = restorer.noise(None, None)
-    speeds = _training_speed(images.split("train")[0], rounds)
-    typical = _typical(restorer.datasets(dataset, data_dir, manual_dir), "validation", kind, (level, level))
+    speeds = _training_speed(known.split("train")[0], rounds, images)
+    typical = _typical(restorer.datasets(dataset, data_dir, manual_dir), "validation", kind, level)
     with tempfile.TemporaryDirectory() as scratch:
         milliseconds, sizes = timing.forms(
             restorer.model,
@@ -439,7 +440,7 @@ def benchmark(
         )
     result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes, **cards.environment()}
     training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"training on {images.name}, the classic network at batch 64, images/s")
+    print(f"training on {known.name}, the classic network at batch 64, images/s")
     print(cards.table([speeds]))
     timing.print_forms(milliseconds, sizes)
     return {**result, "output": folder}
@@ -588,7 +589,7 @@ def _compare(restore, clean, known, kind, level):
     """Pictures by name (noisy, the classical filters', restored), and the parameters of the filters by name."""
     noisy = noises.fixed(clean, kind=kind, level=level)
     pictures, about = {"noisy": noisy}, {"noisy": {}}
-    for name, (function, parameters, at_most) in _filters(_share(known, 40_000, 48), kind, level).items():
+    for name, (function, parameters, at_most) in _filters(_share(known, 25_000, 32), kind, level).items():
         pictures[name] = function(noisy[:at_most], **parameters)
         about[name] = {"parameters": parameters} | ({"images": at_most} if at_most and at_most < len(noisy) else {})
     return pictures | {"restored": restore(noisy)}, about
@@ -600,8 +601,8 @@ def _filters(known, kind, level):
     spread = round(float(np.std(noisy / 255 - known / 255)), 4)
     windows = [
         {"sigma": spread, "h": round(share * spread, 4), "patch_size": size}
-        for share in (0.4, 0.6, 0.8, 1.0, 1.3)
-        for size in (3, 5, 7)
+        for share in (0.3, 0.45, 0.6, 0.9, 1.3)
+        for size in (3, 5)
     ]
     grids = {
         "median_3x3": (_median, [{}], None),
@@ -609,15 +610,13 @@ def _filters(known, kind, level):
         "non_local_means": (_non_local_means, windows, None),
     }
     if importlib.util.find_spec("bm3d"):  # slow: a few images must do
-        grids["bm3d"] = (_bm3d, [{"sigma_psd": round(share * spread, 4)} for share in (0.7, 1.0, 1.3)], 100)
-        known, noisy = known[:16], noisy[:16]
+        grids["bm3d"] = (_bm3d, [{"sigma_psd": round(share * spread, 4)} for share in (0.7, 1.0, 1.4)], 50)
 
-    def best(function, grid):
-        if len(grid) == 1:
-            return grid[0]
-        return max(grid, key=lambda parameters: _figures(known, function(noisy, **parameters))["psnr"])
+    def best(function, grid, at_most):
+        count = at_most // 6 if at_most else len(known)
+        return max(grid, key=lambda parameters: _figures(known[:count], function(noisy[:count], **parameters))["psnr"])
 
-    return {name: (function, best(function, grid), at_most) for name, (function, grid, at_most) in grids.items()}
+    return {name: (entry[0], best(*entry), entry[2]) for name, entry in grids.items()}
 
 
 def _median(images):
@@ -760,14 +759,14 @@ def _write_rows(rows, folder):
     training.write_text(folder / "predictions.csv", text.getvalue())
 
 
-def _training_speed(clean, rounds, batch_size=64, at_most=6_400):
+def _training_speed(clean, rounds, images, batch_size=64):
     """Images per second of the classic network: noise once and plain `fit` on arrays, and our pipeline."""
-    clean = clean[:at_most]
+    clean = clean[:images]
     classic, ours = _classic_network(clean.shape[1:]), zoo.denoising_autoencoder(clean.shape[1:])
     classic.compile("adam", "mse")
     batch_size, steps, steps_per_execution = training.execution_plan(len(clean), batch_size)
     ours.compile("adam", "mse", steps_per_execution=steps_per_execution)
-    epochs = max(1, 6_400 // len(clean))
+    epochs = max(1, images // len(clean))
     speeds = {"classic": [], "ours": []}
     for turn in range(rounds + 1):
         start = time.perf_counter()

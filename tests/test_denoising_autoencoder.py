@@ -1,6 +1,8 @@
 """The denoiser: metrics, losses and noise against oracles, tiles without a seam, and every verb of its recipe."""
 
 import json
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -18,6 +20,7 @@ from recipes.__main__ import main
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
 
+ROOT = Path(__file__).parent.parent
 SMALL = {"filters": (8, 16), "convolutions": 1, "decoder_convolutions": 1, "batch_size": 32, "learning_rate": 0.01}
 FIGURES = ("psnr", "ssim", "mse")
 
@@ -56,8 +59,17 @@ def slow_ssim(clean, restored):
 def denoiser_run(tmp_path_factory):
     """The folder and the answer of a short training on the embedded digits."""
     folder = tmp_path_factory.mktemp("denoiser")
-    answer = recipe.train(epochs=3, output=folder, **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "CURVE", (0.1, 0.6))
+        answer = recipe.train(epochs=3, output=folder, **SMALL)
     return folder, answer
+
+
+@pytest.fixture
+def median_only(monkeypatch):
+    """The median as the only baseline, and no curve: what takes no time."""
+    monkeypatch.setattr(recipe, "CURVE", ())
+    monkeypatch.setattr(recipe, "_filters", lambda *args: {"median_3x3": (recipe._median, {}, None)})
 
 
 # The network
@@ -149,6 +161,26 @@ def test_compiled_model_is_saved_with_loss_and_metrics(loss, tmp_path):
     expected = model.evaluate(noisy, clean, verbose=0, return_dict=True)
     assert again.evaluate(noisy, clean, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-5)
     assert set(expected) == {"loss", "psnr", "ssim"}
+
+
+def test_metrics_and_losses_on_jax(tmp_path):
+    clean, restored = pairs()
+    np.savez(tmp_path / "pairs.npz", clean=clean, restored=restored)
+    code = """
+import json, sys, keras, numpy as np
+from zoo import losses, metrics
+assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
+pairs = dict(np.load("pairs.npz"))
+figures = [metric(*pairs.values()) for metric in (metrics.PSNR(), metrics.SSIM())]
+figures += [loss(*pairs.values()) for loss in (losses.Charbonnier(), losses.SSIMWeighted())]
+print(json.dumps([float(figure) for figure in figures]))
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    expected = [metric(clean, restored) for metric in (metrics.PSNR(), metrics.SSIM())]
+    expected += [loss(clean, restored) for loss in (losses.Charbonnier(), losses.SSIMWeighted())]
+    np.testing.assert_allclose(json.loads(child.stdout), expected, rtol=1e-4)
 
 
 # Noise
@@ -321,7 +353,7 @@ def test_a_short_training_restores_digits(denoiser_run):
     for name, figures in baselines.items():
         assert metrics["psnr"] > figures["psnr"] + 2, name
     assert 8 < baselines["noisy"]["psnr"] < 10.5 and metrics["ssim"] > 0.5
-    assert baselines["non_local_means"]["parameters"]["patch_size"] in (3, 5, 7)
+    assert baselines["non_local_means"]["parameters"]["patch_size"] in (3, 5)
     written = {path.name for path in folder.iterdir()}
     assert {"model.keras", "card.json", "curve.png", "curves.png", "examples.png", "history.csv"} <= written
     assert "backup" not in written
@@ -330,7 +362,7 @@ def test_a_short_training_restores_digits(denoiser_run):
     assert card["metrics"] == metrics and "gaussian noise at 0.5" in card["files"][0]["measured_on"]
     assert card["training"]["command"].startswith("zoo train denoising_autoencoder --epochs 3")
     levels = [point["level"] for point in answer["curve"]]
-    assert levels == list(recipe.CURVE) and answer["curve"][-1]["noisy"] < answer["curve"][0]["noisy"]
+    assert levels == [0.1, 0.6] and answer["curve"][-1]["noisy"] < answer["curve"][0]["noisy"]
 
 
 def test_a_resumed_training_gives_the_same_weights(tmp_path, monkeypatch):
@@ -354,11 +386,10 @@ def test_a_resumed_training_gives_the_same_weights(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_losses_and_noises_of_the_command_line(capfd, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "CURVE", ())
+def test_losses_and_noises_of_the_command_line(capfd, tmp_path, median_only):
     options = ("--epochs", 1, "--filters", 4, "--convolutions", 1, "--decoder-convolutions", 0, "--batch-size", 256)
     for number, (kind, loss, level) in enumerate(
-        [("poisson", "l1", ("0.3",)), ("salt_and_pepper", "ssim", ("0.1", "0.2")), ("speckle", "charbonnier", ("1",))]
+        [("poisson", "charbonnier", ("0.7",)), ("salt_and_pepper", "ssim", ("0.1", "0.2"))]
     ):
         status, answer, _ = run_json(
             capfd, "train", "denoising_autoencoder", "--noise", kind, "--loss", loss, "--noise-level", *level,
@@ -407,11 +438,10 @@ def test_bm3d_is_a_baseline_where_it_is_installed(monkeypatch):
     fake.bm3d = lambda image, sigma_psd: image.squeeze() * (1 - sigma_psd)
     monkeypatch.setitem(sys.modules, "bm3d", fake)
     pictures, about = recipe._compare(lambda noisy: noisy, clean[:120], clean, "gaussian", 0.3)
-    assert pictures["bm3d"].shape == (100, 28, 28, 1) and about["bm3d"]["images"] == 100
+    assert pictures["bm3d"].shape == (50, 28, 28, 1) and about["bm3d"]["images"] == 50
 
 
-def test_train_and_evaluate_on_a_flat_folder_of_photos(capfd, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "CURVE", (0.2,))
+def test_train_and_evaluate_on_a_flat_folder_of_photos(capfd, tmp_path, median_only):
     random = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for index in range(6):
@@ -459,7 +489,17 @@ def test_predict_keeps_the_size_and_measures_against_the_clean_image(capfd, deno
 
 def test_benchmark(capfd, denoiser_run, tmp_path):
     status, answer, _ = run_json(
-        capfd, "benchmark", "denoising_autoencoder", "--model", denoiser_run[0], "--rounds", 1, "--output", tmp_path
+        capfd,
+        "benchmark",
+        "denoising_autoencoder",
+        "--model",
+        denoiser_run[0],
+        "--rounds",
+        1,
+        "--images",
+        640,
+        "--output",
+        tmp_path,
     )
     assert status == 0 and json.loads((tmp_path / "benchmark.json").read_text())["bytes"] == answer["bytes"]
     assert answer["images_per_second"]["ours / classic"] > 0.5
@@ -483,7 +523,7 @@ def test_the_classic_code_has_the_default_network():
         (["train", "--noise-level", "0.5", "0.2"], ["LOW HIGH", "0.5 > 0.2"]),
         (["train", "--noise-level", "0.1", "0.2", "0.3"], ["range of two", "3"]),
         (["train", "--noise-level", "0"], ["no noise"]),
-        (["train", "--test-level", "-1"], ["noise_level", "-1"]),
+        (["train", "--test-level", "-1"], ["test_level", "-1"]),
         (["train", "--noise", "rain"], ["rain", "gaussian"]),
         (["train", "--loss", "l3"], ["l3", "charbonnier"]),
         (["train", "--input-shape", "2", "2", "1"], ["stride 4", "2 x 2"]),
@@ -501,7 +541,7 @@ def test_the_classic_code_has_the_default_network():
         (["train", "--weights", "lion"], ["weights must be None"]),
         (["train", "--resume", "empty"], ["nothing to resume"]),
         (["evaluate", "--model", "run", "--noise-level", "1.01"], ["noise_level", "1.01"]),
-        (["evaluate", "--model", "run", "--curve", "0.1", "7"], ["noise_level", "7"]),
+        (["evaluate", "--model", "run", "--curve", "0.1", "7"], ["curve", "7"]),
         (["evaluate", "--model", "run", "--split", "dev"], ["dev", "validation"]),
         (["evaluate", "--model", "lion"], ["lion"]),
         (["evaluate", "--model", "lion.keras"], ["lion.keras"]),

@@ -21,23 +21,23 @@ KINDS = get_args(Kind)
 SEED = 20_260_101  # of the test pairs, so that runs and files compare
 
 
-def level_range(level):
-    """(low, high) of one level, or of a range given by two.
+def level_range(level, name="noise_level"):
+    """(low, high) of one level, or of a range given by two; `name` is that of the argument.
 
     Raises:
         ValueError: If a level is outside [0, 1], the range is empty or there is no noise in it.
     """
     levels = tuple(level) if isinstance(level, tuple | list) else (level,)
     if len(levels) not in (1, 2):
-        raise ValueError(f"noise_level is one level or a range of two, got {len(levels)}: {levels}")
+        raise ValueError(f"{name} is one level or a range of two, got {len(levels)}: {levels}")
     for value in levels:
         if not 0 <= value <= 1:
-            raise ValueError(f"noise_level must be in [0, 1], got {value}")
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
     low, high = levels[0], levels[-1]
     if low > high:
-        raise ValueError(f"noise_level is LOW HIGH, got {low} > {high}")
+        raise ValueError(f"{name} is LOW HIGH, got {low} > {high}")
     if high == 0:
-        raise ValueError("noise_level 0 is no noise at all: give more than 0")
+        raise ValueError(f"{name} 0 is no noise at all: give more than 0")
     return float(low), float(high)
 
 
