@@ -498,7 +498,8 @@ class Restorer:
     def __call__(self, images):
         if isinstance(self.model, keras.Model):
             return _as_pixels(self.model.predict(images / np.float32(255), batch_size=256, verbose=0))
-        return np.concatenate([self.model(image=image[None])["restored"] for image in images])
+        restored = np.concatenate([self.model(image=image[None])["restored"] for image in images])
+        return restored if restored.dtype == np.uint8 else _as_pixels(restored)  # exported by hand: in [0, 1]
 
     def any_size(self, image):
         """Restores one uint8 image (height, width, 1 or 3), whatever the model's own size and number of channels."""

@@ -334,6 +334,13 @@ def test_one_tile_is_the_model_itself(denoiser_run):
     np.testing.assert_array_equal(restorer.any_size(noisy[0]), restorer(noisy[:1])[0])
 
 
+def test_a_file_exported_by_hand_gives_the_same(denoiser_run, tmp_path):
+    restorer = recipe.Restorer(denoiser_run[0])
+    by_hand = recipe.Restorer(zoo.export.export(restorer.model, tmp_path / "saved_model"))
+    noisy = noise.fixed(images.load("digits").split("test")[0][:3], kind="gaussian", level=0.5)
+    assert np.abs(by_hand(noisy).astype(int) - restorer(noisy)).max() <= 1
+
+
 def test_channels_of_photo_and_model_may_differ(denoiser_run, tmp_path):
     grey = recipe.Restorer(denoiser_run[0])
     photo = np.random.default_rng(0).integers(0, 256, (30, 33, 3)).astype(np.uint8)
