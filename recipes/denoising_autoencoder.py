@@ -81,7 +81,7 @@ def train(
     Args:
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
         noise: gaussian, poisson, salt_and_pepper (share of pixels) or speckle (multiplied).
-        noise_level: One level in [0, 1], or LOW HIGH, between which each image gets its own. Of white: 1.
+        noise_level: One level in [0, 1], where white is 1; or LOW HIGH, between which each image gets its own.
         test_level: Level of the test pairs; by default 0.5, or the nearest one in the range.
         loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).
         epochs: Passes over the data; by default 15, and more for a small set, until 1,000 steps are done.

@@ -393,19 +393,24 @@ def test_a_resumed_training_gives_the_same_weights(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_losses_and_noises_of_the_command_line(capfd, tmp_path, median_only):
-    options = ("--epochs", 1, "--filters", 4, "--convolutions", 1, "--decoder-convolutions", 0, "--batch-size", 256)
-    for number, (kind, loss, level) in enumerate(
-        [("poisson", "charbonnier", ("0.7",)), ("salt_and_pepper", "ssim", ("0.1", "0.2"))]
-    ):
-        status, answer, _ = run_json(
-            capfd, "train", "denoising_autoencoder", "--noise", kind, "--loss", loss, "--noise-level", *level,
-            "--output", tmp_path / str(number), *options,
-        )  # fmt: skip
-        assert status == 0 and np.isfinite(answer["metrics"]["psnr"])
-        card = json.loads((tmp_path / str(number) / "card.json").read_text())
-        low, high = float(level[0]), float(level[-1])
-        assert card["noise"] == {"kind": kind, "trained": [low, high], "level": min(max(0.5, low), high)}
+@pytest.mark.parametrize(
+    ("kind", "loss", "levels", "others"),
+    [
+        ("poisson", "charbonnier", (0.7,), ("--precision", "mixed_bfloat16", "--residual")),
+        ("salt_and_pepper", "ssim", (0.1, 0.2), ("--device", "mirrored")),
+    ],
+)
+def test_noise_loss_precision_and_device(capfd, tmp_path, median_only, kind, loss, levels, others):
+    status, answer, _ = run_json(
+        capfd, "train", "denoising_autoencoder", "--noise", kind, "--loss", loss, "--noise-level", *levels, *others,
+        "--epochs", 1, "--filters", 4, "--convolutions", 1, "--decoder-convolutions", 0, "--batch-size", 256,
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert status == 0 and np.isfinite(answer["metrics"]["psnr"])
+    card = json.loads((tmp_path / "card.json").read_text())
+    low, high = levels[0], levels[-1]
+    assert card["noise"] == {"kind": kind, "trained": [low, high], "level": min(max(0.5, low), high)}
+    assert zoo.load(tmp_path / "model.keras").compute_dtype == "float32"
 
 
 def test_evaluate_every_form_of_a_model(capfd, denoiser_run, tmp_path):
