@@ -394,6 +394,7 @@ def benchmark(
     model: str = "dcgan",
     dataset: str = "digits",
     batch_size: int = 64,
+    steps: int = 40,
     rounds: int = 3,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
@@ -408,16 +409,17 @@ def benchmark(
         model: Generator whose forms are timed on one image.
         dataset: Data to train on.
         batch_size: Images per step.
+        steps: Steps of a turn.
         rounds: How often each side has its turn.
         data_dir: Folder of tensorflow-datasets.
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for benchmark.json; by default a new one under runs/dcgan.
     """
-    training.check_positive(rounds=rounds, batch_size=batch_size)
+    training.check_positive(rounds=rounds, batch_size=batch_size, steps=steps)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, None, data_dir, manual_dir)
     folder = training.output_folder("dcgan", f"benchmark-{images.name}", output)
-    speeds = _training_speed(images, rounds, batch_size)
+    speeds = _training_speed(images, rounds, batch_size, steps)
     raw = _typical(sampler)
     one = {name: array[:1] for name, array in raw.items()}
     with tempfile.TemporaryDirectory() as scratch:
@@ -807,12 +809,10 @@ class _GuideGAN(keras.Model):
         return {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss}
 
 
-def _training_speed(images, rounds, batch_size, at_most=3200):
+def _training_speed(images, rounds, batch_size, steps):
     """Images per second of the document's networks: the guide's form on arrays, and our pipeline and step."""
-    x, y = images.split("train")
-    x, y = x[:at_most], y[:at_most]
+    x, y = (np.resize(array, (steps * batch_size, *array.shape[1:])) for array in images.split("train"))
     batch_size, steps, steps_per_execution = training.execution_plan(len(x), batch_size)
-    x, y = x[: steps * batch_size], y[: steps * batch_size]
     array = 2 * (x / np.float32(255)) - 1
     shape = tuple(images.image_shape)
     models, speeds = {}, {"guide": [], "ours": []}

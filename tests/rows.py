@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import zoo
+from zoo import export
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Row:
         inputs: Input name to shape without the batch, of the small network.
         outputs: Output name to shape without the batch, of the small network.
         refused: Arguments that must raise `ValueError`, with a word of the message.
+        name: Name of the model; that of the builder where it is not given.
+        endpoint: What is exported, a function of `zoo.export`.
     """
 
     builder: callable
@@ -24,10 +27,11 @@ class Row:
     inputs: dict
     outputs: dict
     refused: list = field(default_factory=list)
+    name: str = ""
+    endpoint: callable = export.image_endpoint
 
-    @property
-    def name(self):
-        return self.builder.__name__
+    def __post_init__(self):
+        object.__setattr__(self, "name", self.name or self.builder.__name__)
 
 
 ROWS = [
@@ -63,7 +67,7 @@ ROWS = [
         parameters=19_393,
         small={
             "input_shape": (16, 12, 3),
-            "filters": (4, 6, 8),
+            "filters": (8, 12, 16),
             "convolutions": 2,
             "decoder_convolutions": 1,
             "batch_normalization": True,
@@ -81,6 +85,38 @@ ROWS = [
             ({"convolutions": 0}, "convolutions=0"),
             ({"decoder_convolutions": -1}, "decoder_convolutions=-1"),
             ({"weights": "imagenet"}, "weights must be None"),
+        ],
+    ),
+    Row(
+        builder=zoo.dcgan.generator,
+        name="dcgan_generator",
+        parameters=1_030_017,
+        small={"image_shape": (16, 24, 3), "latent_dim": 6, "filters": 4, "batch_normalization": True},
+        inputs={"latent": (6,)},
+        outputs={"image": (16, 24, 3)},
+        endpoint=export.latent_endpoint,
+        refused=[
+            ({"image_shape": (30, 30, 1)}, "power of two"),
+            ({"image_shape": (28, 28)}, "image_shape"),
+            ({"filters": (8, 8, 8)}, "2 stages"),
+            ({"num_classes": 1}, "num_classes"),
+            ({"latent_dim": 0}, "latent_dim"),
+            ({"weights": "imagenet"}, "mnist"),
+            ({"weights": "mnist", "num_classes": 7}, "num_classes=10"),
+        ],
+    ),
+    Row(
+        builder=zoo.dcgan.discriminator,
+        name="dcgan_discriminator",
+        parameters=138_561,
+        small={"image_shape": (16, 24, 3), "filters": (4, 6)},
+        inputs={"image": (16, 24, 3)},
+        outputs={"real": (1,)},
+        refused=[
+            ({"image_shape": (4, 4, 1)}, "power of two"),
+            ({"filters": 0}, "filters"),
+            ({"num_classes": 0}, "num_classes"),
+            ({"activation": "relu"}, "sigmoid"),
         ],
     ),
 ]

@@ -365,6 +365,15 @@ class DCGAN(Model):
     def compile_from_config(self, config):
         self.compile(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
 
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store["seed_generator_state"] = ops.convert_to_numpy(self.seed_generator.state)  # Keras leaves it out
+
+    def load_own_variables(self, store):
+        stored = {key: store[key] for key in store.keys()}  # noqa: SIM118 (a group of HDF5)
+        self.seed_generator.state.assign(stored.pop("seed_generator_state"))
+        super().load_own_variables(stored)
+
     def _averaged(self):
         values = {
             id(weight): average.value for weight, average in zip(self.generator.weights, self.averages, strict=True)
@@ -374,8 +383,7 @@ class DCGAN(Model):
         return trainable, others
 
     def _train_step(self, data):
-        images, labels = data if isinstance(data, (list, tuple)) and len(data) == 2 else (data, None)
-        images = images[0] if isinstance(images, (list, tuple)) else images
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         if (labels is None) != (self.num_classes is None):
             raise ValueError(
                 f"the networks have {self.num_classes} classes, the data has {'no' if labels is None else 'its'} labels"

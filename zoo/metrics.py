@@ -111,7 +111,7 @@ def frechet_distance(features, other_features):
     root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
     product = np.linalg.eigvalsh(root @ covariances[1] @ root)
     trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.clip(product, 0, None)).sum()
-    return float(difference @ difference + trace)
+    return max(0.0, float(difference @ difference + trace))  # rounding can take it just below
 
 
 def kernel_distance(features, other_features, *, subset_size=1000, subsets=20, seed=0):

@@ -95,7 +95,8 @@ def published_or_path(builder, weights):
             published[entry["dataset"]["name"]] = name
     weights = str(weights)
     if weights not in published and not Path(weights).suffix:
-        raise ValueError(f"weights must be None, {', '.join(map(repr, published))} or a path, got {weights!r}")
+        accepted = ", ".join(["None", *map(repr, published)])
+        raise ValueError(f"weights must be {accepted} or a path, got {weights!r}")
     return load(published.get(weights, weights))
 
 
