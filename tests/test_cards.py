@@ -26,7 +26,8 @@ def test_rendering_the_readme(tmp_path):
     assert path.read_text() == f"before\n{cards.TABLE[0]}\n{cards.readme_table()}\n{cards.TABLE[1]}\nafter\n"
 
 
-def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("metric", "best"), [("accuracy", 1), ("frechet_distance", 0)])
+def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(metric, best, tmp_path, monkeypatch):
     monkeypatch.setattr(zoo.pretrained, "directory", lambda: tmp_path / "saved_models")
     runs = []
     for seed, (validation, test) in enumerate([(0.7, 0.9), (0.8, 0.6)]):
@@ -35,16 +36,17 @@ def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(tmp_path, m
         (run / "model.keras").write_text(f"weights {seed}")
         card = {
             "name": "x",
-            "metrics": {"accuracy": test},
+            "metrics": {metric: test},
             "files": [cards.file_entry(run / "model.keras")],
-            "training": {"validation": {"accuracy": validation}, "arguments": {"seed": seed}},
+            "training": {"validation": {metric: validation}, "arguments": {"seed": seed}},
         }
         cards.write(run, card)
         runs.append(run)
     cards.publish("thing", *runs)
     card = cards.beside(tmp_path / "saved_models" / "thing" / "model.keras")
-    assert card["name"] == "thing" and card["metrics"] == {"accuracy": 0.6} and card["seeds"] == {"0": 0.9, "1": 0.6}
-    assert zoo.pretrained.file("thing").read_text() == "weights 1"
+    assert card["name"] == "thing" and card["metrics"] == {metric: (0.9, 0.6)[best]}
+    assert card["seeds"] == {"0": 0.9, "1": 0.6}
+    assert zoo.pretrained.file("thing").read_text() == f"weights {best}"
 
 
 def test_table_and_file_entry(tmp_path):

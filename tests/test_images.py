@@ -199,3 +199,78 @@ def test_a_download_without_a_network_is_one_clear_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"cannot be downloaded.*--dataset digits.*--manual-dir") as caught:
         images.load("kmnist", data_dir=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_labels(image_folder, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for index, path in enumerate(sorted(image_folder.rglob("*.png"))):
+        path.rename(flat / f"{index}.png")
+    data = images.load(str(flat), labelled=False)
+    assert data.class_names == () and sum(len(labels) for _, labels in data.splits.values()) == 24
+    assert all((labels == 0).all() for _, labels in data.splits.values())
+    with pytest.raises(ValueError, match="one folder per class"):
+        images.load(str(flat))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="has no images"):
+        images.load(str(tmp_path / "empty"), labelled=False)
+
+
+def test_crop_takes_the_middle_and_pad_keeps_all(tmp_path):
+    stripes = np.zeros((20, 60, 3), np.uint8)
+    stripes[:, 20:40] = 255
+    Image.fromarray(stripes).save(tmp_path / "wide.png")
+    assert images.read(tmp_path / "wide.png", (20, 20, 3), "crop").min() > 250
+    padded = images.read(tmp_path / "wide.png", (60, 60, 3))
+    assert padded[:15].max() < 60 and padded[25:35, 25:35].min() > 200
+
+
+def test_tiles_are_cut_at_their_own_resolution(tmp_path):
+    pixels = np.arange(50 * 70, dtype=np.uint32).reshape(50, 70).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    tiles = images.read_tiles(tmp_path / "photo.png", (16, 16, 1))
+    assert tiles.shape == (3 * 4, 16, 16, 1)
+    np.testing.assert_array_equal(tiles[5, ..., 0], pixels[16:32, 16:32])
+    assert images.read_tiles(tmp_path / "photo.png", (16, 16, 3), at_most=5).shape == (5, 16, 16, 3)
+    assert images.read_tiles(tmp_path / "photo.png", (60, 60, 1)).shape == (1, 60, 60, 1)
+    data = images.load(str(tmp_path), input_shape=(16, 16, 1), labelled=False, fit="tiles")
+    assert sum(len(labels) for _, labels in data.splits.values()) == 12
+
+
+def test_images_of_tensorflow_datasets_without_a_label(tmp_path):
+    import tensorflow_datasets as tfds
+
+    class ZooFaces(tfds.core.GeneratorBasedBuilder):
+        """Photos with an edge on both sides."""
+
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = tmp_path  # where others keep a README of the set
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(20, 40, 3))})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, _):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for index in range(12):
+                image = np.full((20, 40, 3), 10 * index, np.uint8)
+                image[:, :10] = image[:, 30:] = 255
+                yield index, {"image": image}
+
+    data = images.load("zoo_faces", input_shape=(20, 20, 3), data_dir=tmp_path, labelled=False, fit="crop")
+    assert data.class_names == () and set(data.splits) == set(images.SPLITS)
+    assert sorted(int(image.max()) for image in data.split("all")[0]) == [10 * index for index in range(12)]
+    with pytest.raises(ValueError, match="not a set of labelled images: it has image"):
+        images.load("zoo_faces", data_dir=tmp_path)
+
+
+def test_training_stream_with_numbers_for_labels():
+    data = images.load("digits")
+    x, y = data.split("train")
+    stream = images.training_batches(x, y, num_classes=None, batch_size=8, steps=2, epochs=1)
+    for pixels, labels in stream:
+        assert labels.shape == (8,) and labels.dtype == tf.int32
+        for image, label in zip(np.round(pixels * 255), labels, strict=True):
+            assert y[(x == image).all(axis=(1, 2, 3))][0] == label
