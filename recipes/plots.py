@@ -11,19 +11,9 @@ from zoo.export import atomic
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
 
 
-def curves(history, path, *, metric="accuracy"):
-    """Loss and one metric over the epochs, training and validation."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    epochs = [row["epoch"] for row in history]
-    for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
-        for key, colour, label in ((name, BLUE, "training"), (f"val_{name}", ORANGE, "validation")):
-            values = [row[key] for row in history]
-            axes.plot(epochs, values, color=colour, label=f"{label}, last {values[-1]:.4f}")
-        axes.set(title=name, xlabel="epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        _clean(axes)
-        axes.legend(frameon=False)
-    _save(figure, path)
+def curves(rows, path, *, metric="accuracy"):
+    """Loss and one metric over the epochs, training and validation; the rows are those of a training history."""
+    history(rows, {name: {name: "training", f"val_{name}": "validation"} for name in ("loss", metric)}, path)
 
 
 def history(rows, panels, path):
