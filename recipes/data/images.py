@@ -181,20 +181,40 @@ def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, 
     with tf.device("cpu"):
         images, labels = tf.constant(images), tf.constant(labels, tf.int32)
 
-    def epoch_batches(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), seed=[seed, tf.cast(epoch, tf.int32)])
-        order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        return tf.data.Dataset.from_tensor_slices(order).enumerate(epoch * steps)
-
     def batch(step, chosen):
         x = tf.cast(tf.gather(images, chosen), tf.float32) / 255.0
         if augment:
-            x = affine(x, seed=[seed, tf.cast(step, tf.int32)], strength=augment)
+            x = affine(x, seed=[seed, step], strength=augment)
         y = tf.gather(labels, chosen)
         return x, tf.one_hot(y, num_classes) if num_classes else y
 
+    return stream(
+        batch, len(labels), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
+    )
+
+
+def stream(batch, count, *, batch_size, steps, epochs, first_epoch=0, seed=0):
+    """One endless-looking stream over all epochs, in an order that depends on nothing but the seed and the epoch.
+
+    Args:
+        batch: Function of the number of the step (int32, over all epochs) and the indices chosen (batch_size,), which
+            makes the batch; what it draws at random should depend on nothing but a seed and the step.
+        count: Number of examples.
+        batch_size: Examples per batch.
+        steps: Batches per epoch, at most count // batch_size.
+        epochs: Number of epochs of the whole training.
+        first_epoch: Where a resumed training goes on.
+        seed: Seed of the order.
+    """
+
+    def epoch_batches(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, tf.cast(epoch, tf.int32)])
+        order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
+        return tf.data.Dataset.from_tensor_slices(order).enumerate(epoch * steps)
+
     data = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
-    return _without_autotune(data.map(batch, num_parallel_calls=2).prefetch(4))
+    data = data.map(lambda step, chosen: batch(tf.cast(step, tf.int32), chosen), num_parallel_calls=2)
+    return without_autotune(data.prefetch(4))
 
 
 def evaluation_batches(images, labels, *, num_classes, batch_size=512):
@@ -203,10 +223,11 @@ def evaluation_batches(images, labels, *, num_classes, batch_size=512):
     batch_size = min(batch_size, 1 << (len(labels).bit_length() - 1))
     examples = tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch_size)
     examples = examples.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.one_hot(y, num_classes)))
-    return _without_autotune(examples.prefetch(2))
+    return without_autotune(examples.prefetch(2))
 
 
-def _without_autotune(data):
+def without_autotune(data):
+    """The same `tf.data.Dataset`, not tuned while it runs."""
     # the tuner's thread sleeps longer and longer, and the end of every iterator waits for it: up to 20 s an epoch
     options = tf.data.Options()
     options.autotune.enabled = False

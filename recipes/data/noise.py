@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import tensorflow as tf
 
-from recipes.data.images import _without_autotune
+from recipes.data.images import stream, without_autotune
 
 Kind = Literal["gaussian", "poisson", "salt_and_pepper", "speckle"]
 KINDS = get_args(Kind)
@@ -108,17 +108,13 @@ def training_batches(images, *, kind, low, high, batch_size, steps, epochs, firs
     with tf.device("cpu"):
         images = tf.constant(images)
 
-    def epoch_batches(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=[seed, tf.cast(epoch, tf.int32)])
-        order = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        return tf.data.Dataset.from_tensor_slices(order).enumerate(epoch * steps)
-
     def batch(step, chosen):
         clean = tf.cast(tf.gather(images, chosen), tf.float32) / 255.0
-        return add(clean, [seed, tf.cast(step, tf.int32)], kind=kind, low=low, high=high), clean
+        return add(clean, [seed, step], kind=kind, low=low, high=high), clean
 
-    data = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
-    return _without_autotune(data.map(batch, num_parallel_calls=2).prefetch(4))
+    return stream(
+        batch, len(images), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
+    )
 
 
 def evaluation_batches(noisy, clean, batch_size=512):
@@ -127,7 +123,7 @@ def evaluation_batches(noisy, clean, batch_size=512):
     batch_size = min(batch_size, 1 << (len(clean).bit_length() - 1))
     pairs = tf.data.Dataset.from_tensor_slices((noisy, clean)).batch(batch_size)
     pairs = pairs.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.cast(y, tf.float32) / 255.0))
-    return _without_autotune(pairs.prefetch(2))
+    return without_autotune(pairs.prefetch(2))
 
 
 def _check(kind):
