@@ -142,13 +142,12 @@ def test_averages_follow_their_formula():
     np.testing.assert_allclose(gan.generate(6, seed=2), images, atol=1e-6)
 
 
-@pytest.mark.parametrize("num_classes", [None, 3])
-def test_saved_and_loaded_training_goes_on_as_if_it_had_not_stopped(num_classes, tmp_path):
-    data = (real_images(), np.arange(16) % 3) if num_classes else (real_images(),)
+def test_saved_and_loaded_training_goes_on_as_if_it_had_not_stopped(tmp_path):
+    data = real_images(), np.arange(16) % 3
     options = {"batch_size": 8, "verbose": 0, "shuffle": False}
     gans = []
     for _ in range(2):
-        gan = small_gan(num_classes, batch_normalization=True, spectral_normalization=True, **EVERYTHING)
+        gan = small_gan(3, batch_normalization=True, spectral_normalization=True, **EVERYTHING)
         gans.append(compiled(gan, 1e-2, 2e-2, keras.optimizers.Adam))
     gans[0].fit(*data, epochs=4, **options)
     gans[1].fit(*data, epochs=2, **options)
@@ -283,8 +282,6 @@ import sys
 sys.path.insert(0, {tests!r})
 import keras, numpy as np, zoo
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
-keras.config.set_dtype_policy({policy!r})
-import jax
 keras.utils.set_random_seed(1)
 gan = zoo.DCGAN(
     zoo.dcgan.generator((8, 8, 3), 3, latent_dim=5, filters=4, batch_normalization=True),
@@ -310,28 +307,33 @@ plain.generator.get_layer("dense").kernel.assign(np.zeros((100, 64), "float32"))
 plain.compile(keras.optimizers.SGD(0.5), keras.optimizers.SGD(0.5))
 plain.train_on_batch(real)
 np.savez("plain.npz", *plain.discriminator.get_weights())
+keras.config.set_dtype_policy("mixed_float16")
+mixed = zoo.DCGAN(zoo.dcgan.generator((8, 8, 3), filters=4), zoo.dcgan.discriminator((8, 8, 3), filters=4))
+mixed.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))
+before = mixed.get_weights()
+history = mixed.fit(real, batch_size=8, verbose=0).history
+assert all(0 < values[-1] < 5 for values in history.values()), history
+assert all((one != other).any() for one, other in zip(before, mixed.get_weights()) if one.size > 8)
+assert isinstance(mixed.generator_optimizer, keras.optimizers.LossScaleOptimizer)
 """
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_trains_on_jax_and_comes_back(policy, tmp_path):
-    code = ON_JAX.format(tests=os.path.dirname(__file__), policy=policy)
+def test_trains_on_jax_and_comes_back(tmp_path):
+    code = ON_JAX.format(tests=os.path.dirname(__file__))
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     gan = keras.saving.load_model(tmp_path / "gan.keras", compile=False)
-    tolerance = 1e-5 if policy == "float32" else 2e-2
-    np.testing.assert_allclose(gan.generate(5, seed=9), np.load(tmp_path / "images.npy"), atol=tolerance)
-    if policy == "float32":  # the same step, with images that do not depend on the latents, which each backend draws
-        networks = zoo.dcgan.generator(SHAPE, filters=4), zoo.dcgan.discriminator(SHAPE, filters=4)
-        plain = zoo.DCGAN(*networks, r1_gamma=1.0)
-        for network in networks:
-            network.set_weights([np.full(weight.shape, 0.02, np.float32) for weight in network.get_weights()])
-        plain.generator.get_layer("dense").kernel.assign(np.zeros((100, 64), np.float32))
-        compiled(plain, 0.5, 0.5).train_on_batch(real_images())
-        written = np.load(tmp_path / "plain.npz").values()
-        for one, other in zip(weights(plain.discriminator), written, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(gan.generate(5, seed=9), np.load(tmp_path / "images.npy"), atol=1e-5)
+    # one step is the same, with images that do not depend on the latents, which each backend draws in its own way
+    networks = zoo.dcgan.generator(SHAPE, filters=4), zoo.dcgan.discriminator(SHAPE, filters=4)
+    plain = zoo.DCGAN(*networks, r1_gamma=1.0)
+    for network in networks:
+        network.set_weights([np.full(weight.shape, 0.02, np.float32) for weight in network.get_weights()])
+    plain.generator.get_layer("dense").kernel.assign(np.zeros((100, 64), np.float32))
+    compiled(plain, 0.5, 0.5).train_on_batch(real_images())
+    for one, other in zip(weights(plain.discriminator), np.load(tmp_path / "plain.npz").values(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 # --- the recipe ---
@@ -411,12 +413,12 @@ def test_interpolation_keeps_the_ends_and_the_length():
 
 def test_every_form_of_a_generator_is_measured(capfd, run, tmp_path):
     status, answer, _ = run_json(
-        capfd, "export", "dcgan", "--model", run, "--format", "saved_model", "tflite", "--quantize", "none", "int8",
-        "--count", 100, "--output", tmp_path / "files",
+        capfd, "export", "dcgan", "--model", run, "--quantize", "none", "int8", "--count", 60,
+        "--output", tmp_path / "files",
     )  # fmt: skip
     assert status == 0
     found = {entry["file"]: entry for entry in answer["files"]}
-    assert set(found) == {"saved_model", "model.tflite", "model_int8.tflite"}
+    assert set(found) == {"model.tflite", "model_int8.tflite"}
     for name, entry in found.items():
         assert "int8" in name or entry["max_abs_difference"] <= 1
         near = answer["metrics"]["frechet_distance"] * (0.3 if "int8" in name else 0.01)
