@@ -5,6 +5,13 @@ of tensorflow-datasets with images; or a folder of images, which is cut into til
 is drawn anew in every epoch, at a level of its own for each image, so one network serves a range of levels.
 
     zoo train denoising_autoencoder --dataset mnist
+
+reaches 21.49 dB on the test split of MNIST under Gaussian noise of 0.5 (seed 0; noisy 9.38 dB, 3x3 median 14.19) with
+183,841 parameters, in 15 epochs of 150 seconds on one core of a shared CPU. The classic network, 19,393 parameters,
+reaches 18.76 dB in 5 epochs with
+
+    zoo train denoising_autoencoder --dataset mnist --epochs 5 --learning-rate 0.001 --filters 32 64 --convolutions 1 \\
+        --decoder-convolutions 0 --no-batch-normalization --no-skip-connections
 """
 
 import csv
