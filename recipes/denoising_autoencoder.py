@@ -93,7 +93,7 @@ def train(
         loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).
         epochs: Passes over the data; by default 15, and more for a small set, until 1,000 steps are done.
         batch_size: Images per step; by default 64, and less for a small set, so that an epoch has 32 steps.
-        learning_rate: Highest learning rate of the cycle.
+        learning_rate: Highest learning rate of the cycle; without batch normalisation take 0.001.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
         filters: Filters of each level of the network.
         convolutions: Convolutions per level of the encoder.
