@@ -1,5 +1,6 @@
 """The denoiser: metrics, losses and noise against oracles, tiles without a seam, and every verb of its recipe."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from skimage.metrics import structural_similarity as reference_similarity
 
 import zoo
 from recipes import denoising_autoencoder as recipe
-from recipes import training
+from recipes import benchmark, training
 from recipes.__main__ import main
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
@@ -499,7 +500,8 @@ def test_predict_keeps_the_size_and_measures_against_the_clean_image(capfd, deno
     assert row["psnr_after"] > row["psnr_before"] + 4 and row["ssim_after"] > row["ssim_before"]
 
 
-def test_benchmark(capfd, denoiser_run, tmp_path):
+def test_benchmark(capfd, denoiser_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "latencies", functools.partial(benchmark.latencies, rounds=1, seconds=0.05))
     status, answer, _ = run_json(
         capfd,
         "benchmark",
