@@ -15,8 +15,8 @@ from PIL import Image
 from skimage.metrics import structural_similarity as reference_similarity
 
 import zoo
-from recipes import denoising_autoencoder as recipe
 from recipes import benchmark, training
+from recipes import denoising_autoencoder as recipe
 from recipes.__main__ import main
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
