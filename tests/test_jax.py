@@ -10,11 +10,11 @@ from rows import ROWS
 
 CHILD = """
 import sys, keras, zoo, numpy as np
-sys.path.insert(0, {tests!r})
-from rows import ROWS
 assert keras.backend.backend() == "jax"
 zoo.mnist_cnn()(np.zeros((1, 28, 28, 1), np.float32))
 assert "tensorflow" not in sys.modules
+sys.path.insert(0, {tests!r})
+from rows import ROWS  # their endpoints need TensorFlow
 row = next(row for row in ROWS if row.name == {name!r})
 data = np.load("inputs.npz")
 inputs = [data[name] for name in row.inputs]
