@@ -233,8 +233,12 @@ def test_tiles_are_cut_at_their_own_resolution(tmp_path):
     np.testing.assert_array_equal(tiles[5, ..., 0], pixels[16:32, 16:32])
     assert images.read_tiles(tmp_path / "photo.png", (16, 16, 3), at_most=5).shape == (5, 16, 16, 3)
     assert images.read_tiles(tmp_path / "photo.png", (60, 60, 1)).shape == (1, 60, 60, 1)
+    for level in range(4):
+        Image.new("L", (70, 50), 50 * level).save(tmp_path / f"plain{level}.png")
     data = images.load(str(tmp_path), input_shape=(16, 16, 1), labelled=False, fit="tiles")
-    assert sum(len(labels) for _, labels in data.splits.values()) == 12
+    assert sum(len(labels) for _, labels in data.splits.values()) == 5 * 12
+    for pixels, _ in data.splits.values():  # tiles of one photo stay in one split
+        assert len(pixels) % 12 == 0
 
 
 def test_images_of_tensorflow_datasets_without_a_label(tmp_path):

@@ -301,13 +301,16 @@ def _cut(labels, fractions, at_most=5000):
     return [np.sort(np.array(part, dtype=int)) for part in parts]
 
 
-def _complete(splits):
-    """Adds the splits that a data set lacks, cut from "train"."""
+def _complete(splits, sources=None):
+    """Adds the splits that a data set lacks, cut from "train"; pieces of one source stay together."""
     fractions = {"validation": 0.1, "test": 0.2}
     missing = [name for name in fractions if name not in splits]
     if missing:
         images, labels = splits["train"]
-        rest, *cuts = _cut(labels, [fractions[name] for name in missing])
+        sources = np.arange(len(labels)) if sources is None else sources
+        first = np.unique(sources, return_index=True)[1]
+        parts = _cut(labels[first], [fractions[name] for name in missing])
+        rest, *cuts = (np.flatnonzero(np.isin(sources, part)) for part in parts)
         splits = {**splits, "train": (images[rest], labels[rest])}
         splits.update({name: (images[cut], labels[cut]) for name, cut in zip(missing, cuts, strict=True)})
     return {name: splits[name] for name in SPLITS}
@@ -339,7 +342,7 @@ def _load_folder(folder, input_shape, labelled, fit):
         raise ValueError(f"{folder} has no images: it should hold one folder per class, class/*.png or *.jpg")
     elif len(names) < 2:
         raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
-    splits, skipped = {}, []
+    splits, skipped, sources = {}, [], None
     for split, root in roots.items():
         paths = [(path, label) for label, name in enumerate(names or ["."]) for path in files(root / name)]
 
@@ -356,20 +359,23 @@ def _load_folder(folder, input_shape, labelled, fit):
         skipped += [str(path) for (path, _), piece in zip(paths, pieces, strict=True) if piece is None]
         good = [(piece, label) for (_, label), piece in zip(paths, pieces, strict=True) if piece is not None]
         if good:
-            labels = np.repeat([label for _, label in good], [len(piece) for piece, _ in good])
-            splits[split] = np.concatenate([piece for piece, _ in good]), labels.astype(np.int32)
+            source = np.repeat(np.arange(len(good)), [len(piece) for piece, _ in good])
+            labels = np.array([label for _, label in good], np.int32)[source]
+            splits[split] = np.concatenate([piece for piece, _ in good]), labels
+            sources = source if split == "train" else sources
     for path in skipped:
         print(f"skipped {path}: not an image that can be read", file=sys.stderr)
     if not splits:
         raise ValueError(f"{folder} has no image that can be read: {len(skipped)} files were skipped")
     if "train" in splits:
-        counts = np.bincount(splits["train"][1], minlength=max(1, len(names)))
+        first = np.unique(sources, return_index=True)[1]
+        counts = np.bincount(splits["train"][1][first], minlength=max(1, len(names)))
         needed = 1 + len(set(SPLITS) - set(splits))
         if counts.min() < needed:
             few = folder / names[int(counts.argmin())] if names else folder
             per = " per class" if names else ""
             raise ValueError(f"{few} has {counts.min()} readable images: the splits need {needed}{per}")
-        splits = _complete(splits)
+        splits = _complete(splits, sources)
     return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped))
 
 
