@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from commands import refused, run_json
 from PIL import Image
 
 import zoo
@@ -18,22 +19,6 @@ from recipes.data import images
 
 IMAGES = Path(__file__).parent / "images"
 ROOT = str(Path(__file__).parent.parent)
-
-
-def run_json(capfd, *arguments):
-    """Runs a command with --json in this process; returns its exit status, its one object and the rest."""
-    status = main([*map(str, arguments), "--json"])
-    out, err = capfd.readouterr()
-    return status, json.loads(out), err
-
-
-def refused(capfd, *arguments):
-    """Runs a command that must fail; returns its one line."""
-    status = main([*map(str, arguments)])
-    err = capfd.readouterr().err.strip()
-    lines = [line for line in err.splitlines() if line.startswith("zoo: ")]
-    assert status == 2 and len(lines) == 1 and "Traceback" not in err, err
-    return lines[0]
 
 
 def test_help_and_list_need_no_tensorflow():

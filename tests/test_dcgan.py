@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import refused, run_json
 from PIL import Image
 
 import zoo
 from recipes import dcgan, plots, training
-from recipes.__main__ import main
 
 SHAPE = (8, 8, 3)
 EVERYTHING = {
@@ -348,12 +348,6 @@ def run(tmp_path_factory):
     return folder
 
 
-def run_json(capfd, *arguments):
-    status = main([*map(str, arguments), "--json"])
-    out, err = capfd.readouterr()
-    return status, json.loads(out), err
-
-
 def test_what_a_run_leaves_behind(run):
     names = {path.name for path in run.iterdir()}
     assert {"model.keras", "dcgan.keras", "card.json", "config.json", "history.csv"} <= names
@@ -510,12 +504,8 @@ def test_benchmark(capfd, run, tmp_path):
 )
 def test_wrong_input_is_one_clear_line(capfd, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    verb, *options = arguments
-    status = main([verb, "dcgan", *options])
-    err = capfd.readouterr().err
-    lines = [line for line in err.splitlines() if line.startswith("zoo: ")]
-    assert status == 2 and len(lines) == 1 and "Traceback" not in err, err
-    assert all(word in lines[0] for word in words), lines[0]
+    line = refused(capfd, arguments[0], "dcgan", *arguments[1:])
+    assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("*.*"))
 
 

@@ -11,32 +11,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from commands import refused, run_json
 from PIL import Image
 from skimage.metrics import structural_similarity as reference_similarity
 
 import zoo
 from recipes import benchmark, training
 from recipes import denoising_autoencoder as recipe
-from recipes.__main__ import main
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"filters": (8, 16), "convolutions": 1, "decoder_convolutions": 1, "batch_size": 32, "learning_rate": 0.01}
 FIGURES = ("psnr", "ssim", "mse")
-
-
-def run_json(capfd, *arguments):
-    status = main([*map(str, arguments), "--json"])
-    out, err = capfd.readouterr()
-    return status, json.loads(out), err
-
-
-def refused(capfd, *arguments):
-    status = main([*map(str, arguments)])
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("zoo: ")]
-    assert status == 2 and len(lines) == 1
-    return lines[0]
 
 
 def pairs(shape=(3, 24, 20, 3), scale=0.2, seed=0):
