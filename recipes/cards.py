@@ -116,6 +116,11 @@ def find(model):
     path = Path(model)
     if model in pretrained.names() or not (path.exists() or path.suffix):
         return pretrained.file(model)
+    if not path.exists():
+        raise ValueError(
+            f"there is no model {model}; accepted: {', '.join(pretrained.names())}, a run folder, "
+            "or a .keras, .tflite or .onnx file or SavedModel folder"
+        )
     return path / "model.keras" if (path / "model.keras").is_file() else path
 
 

@@ -197,12 +197,7 @@ def train(
             patience=patience,
         )
     except KeyboardInterrupt:
-        training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
-        cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
-        print(
-            f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
-            f"  zoo train denoising_autoencoder --resume {run.folder}"
-        )
+        training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
     training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
     restorer = Restorer(run.folder)

@@ -184,12 +184,7 @@ def train(
             patience=patience,
         )
     except KeyboardInterrupt:
-        training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
-        cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
-        print(
-            f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
-            f"  zoo train mnist_cnn --resume {run.folder}"
-        )
+        training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
     model = exporting.float32_copy(model)
     training.save_model(model, run.folder / "model.keras")

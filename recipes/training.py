@@ -25,6 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from recipes import cards
 from zoo.export import atomic
 
 Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu"]
@@ -257,6 +258,16 @@ def fit(
 def finish(run):
     """Removes the backup of a run that is complete."""
     shutil.rmtree(run.backup, ignore_errors=True)
+
+
+def keep_interrupted(run, model, card):
+    """Writes the model so far and its card after Ctrl-C, and says how to go on."""
+    save_model(model, run.folder / "model.keras")
+    cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
+    print(
+        f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
+        f"  zoo train {run.name} --resume {run.folder}"
+    )
 
 
 def write_text(path, text):

@@ -488,7 +488,7 @@ def test_benchmark(capfd, run, tmp_path):
         (["sample", "--output", "grid.gif"], ["grid.gif", "--interpolate"]),
         (["sample", "--output", "/proc/nothing/grid.png"], ["cannot write", "/proc/nothing"]),
         (["sample", "--model", "mnist_cnn"], ["mnist_cnn", "does not generate images"]),
-        (["sample", "--model", "lion.keras"], ["lion.keras"]),
+        (["sample", "--model", "lion.keras"], ["no model lion.keras", "mnist_cnn", "a run folder"]),
         (["evaluate", "--count", "1"], ["count", "1"]),
         (["evaluate", "--judge", "lion"], ["lion"]),
         (["evaluate", "--judge", "dcgan"], ["the judge must be an image classifier"]),
