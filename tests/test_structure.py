@@ -10,7 +10,7 @@ import zoo
 from zoo import pretrained
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"__init__", "boxes", "export", "layers", "losses", "metrics", "pretrained", "samplers"}
+SHARED = {"__init__", "boxes", "export", "layers", "losses", "metrics", "pretrained", "samplers", "steps"}
 MODELS = {path.stem for path in (ROOT / "zoo").glob("*.py")} - SHARED
 
 

@@ -9,13 +9,26 @@
 
 import importlib
 
-from zoo import dcgan
+from zoo import dcgan, diffusion, samplers
 from zoo.dcgan import DCGAN
 from zoo.denoising_autoencoder import denoising_autoencoder
+from zoo.diffusion import Diffusion, diffusion_unet
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 
-__all__ = ["DCGAN", "dcgan", "denoising_autoencoder", "export", "load", "mnist_cnn", "pretrained"]
+__all__ = [
+    "DCGAN",
+    "Diffusion",
+    "dcgan",
+    "denoising_autoencoder",
+    "diffusion",
+    "diffusion_unet",
+    "export",
+    "load",
+    "mnist_cnn",
+    "pretrained",
+    "samplers",
+]
 __version__ = "0.1.0"
 
 

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import Input, Model, layers, ops
 
-from zoo import pretrained
+from zoo import pretrained, steps
 
 AUGMENTATIONS = ("color", "translation", "cutout")
 
@@ -252,15 +252,7 @@ class DCGAN(Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.latent_dim = generator.inputs[0].shape[-1]
         self.num_classes = classes(generator)
-        self.averages = [
-            # the same on every replica: the mean over them changes nothing, and makes assigning legal
-            self.add_weight(
-                shape=weight.shape, initializer="zeros", trainable=False, aggregation="mean", name=f"average_{index}"
-            )
-            for index, weight in enumerate(generator.weights)
-        ]
-        for average, weight in zip(self.averages, generator.weights, strict=True):
-            average.assign(ops.convert_to_numpy(weight))  # a copy: JAX would share the buffer
+        self.averages = steps.add_averages(self, generator)
         self.trackers = {
             label: keras.metrics.Mean(name=label)
             for label in ("discriminator_loss", "generator_loss", "discriminator_accuracy")
@@ -303,7 +295,7 @@ class DCGAN(Model):
 
     def call(self, inputs, training=False):
         """Images from a batch of latents, or [latents, labels], by the averaged weights; in [-1, 1]."""
-        trainable, others = self._averaged()
+        trainable, others = steps.averaged_state(self.averages, self.generator)
         return self.generator.stateless_call(trainable, others, inputs, training=False)[0]
 
     def generate(self, count, seed=None, *, labels=None, batch_size=256):
@@ -327,13 +319,12 @@ class DCGAN(Model):
 
     def averaged_generator(self):
         """A copy of the generator with the averaged weights, to save, export or share."""
-        copy = type(self.generator).from_config(self.generator.get_config())
-        copy.set_weights([ops.convert_to_numpy(average) for average in self.averages])
-        return copy
+        return steps.averaged_copy(self.averages, self.generator)
 
     def train_step(self, *arguments):
         if keras.backend.backend() == "jax":
-            return self._stateless_train_step(*arguments)
+            state, data = arguments
+            return steps.stateless(self, state, lambda: self._train_step(data))
         return self._train_step(*arguments)
 
     def get_config(self):
@@ -374,14 +365,6 @@ class DCGAN(Model):
         self.seed_generator.state.assign(stored.pop("seed_generator_state"))
         super().load_own_variables(stored)
 
-    def _averaged(self):
-        values = {
-            id(weight): average.value for weight, average in zip(self.generator.weights, self.averages, strict=True)
-        }
-        trainable = [values[id(variable)] for variable in self.generator.trainable_variables]
-        others = [values.get(id(variable), variable.value) for variable in self.generator.non_trainable_variables]
-        return trainable, others
-
     def _train_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         if (labels is None) != (self.num_classes is None):
@@ -397,16 +380,16 @@ class DCGAN(Model):
             lambda: self.generator(_inputs(latent, labels), training=True), self.generator.trainable_variables, self
         )
         self._train_discriminator(images, ops.stop_gradient(fake), labels)
-        scale = self.generator_optimizer.scale_loss(1.0 / _replica()[0])
+        scale = self.generator_optimizer.scale_loss(1.0 / steps.replica()[0])
         loss, gradient = _gradient(lambda images: scale * self._generator_loss(images, labels), fake)
         _apply(self.generator_optimizer, pull_back(gradient), self.generator.trainable_variables)
         self.trackers["generator_loss"].update_state(loss / scale)
-        self._update_averages()
+        steps.update_averages(self.averages, self.generator, self.ema_decay, self.generator_optimizer.iterations)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _train_discriminator(self, real, fake, labels):
         variables = self.discriminator.trainable_variables
-        scale = self.discriminator_optimizer.scale_loss(1.0 / _replica()[0])
+        scale = self.discriminator_optimizer.scale_loss(1.0 / steps.replica()[0])
         values, pull_back = _pull_back(lambda: self._discriminator_loss(real, fake, labels), variables, self)
         loss, entropy, accuracy = values
         # only the loss, penalty included, has a gradient; the other two are for looking at
@@ -449,9 +432,9 @@ class DCGAN(Model):
         return output
 
     def _latents(self, count):
-        replicas, own = _replica()
-        # every replica draws the same numbers for all of them and takes its share: together, those of one device
-        return keras.random.normal((replicas * count, self.latent_dim), seed=self.seed_generator)[own * count :][:count]
+        return steps.own_share(
+            lambda total: keras.random.normal((total, self.latent_dim), seed=self.seed_generator), count
+        )
 
     def _detached_images(self, count, labels):
         latent = self._latents(count)
@@ -461,31 +444,10 @@ class DCGAN(Model):
         images, _ = self.generator.stateless_call(trainable, others, _inputs(latent, labels), training=True)
         return ops.stop_gradient(images)
 
-    def _update_averages(self):
-        step = ops.cast(self.generator_optimizer.iterations, "float32")
-        decay = ops.minimum(self.ema_decay, step / (step + 10.0))
-        for average, weight in zip(self.averages, self.generator.weights, strict=True):
-            average.assign(decay * average.value + (1 - decay) * ops.cast(weight.value, average.dtype))
-
     def _augmented(self, images):
         for kind in self.diff_augment:
             images = globals()[f"_{kind}"](images, self.seed_generator)
         return images
-
-    def _stateless_train_step(self, state, data):
-        """The same step for JAX: all that it assigns is read off afterwards."""
-        groups = (
-            self.trainable_variables,
-            self.non_trainable_variables,
-            self.optimizer.variables,
-            self.metrics_variables,
-        )
-        mapping = [
-            pair for group, values in zip(groups, state, strict=True) for pair in zip(group, values, strict=True)
-        ]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            logs = self._train_step(data)
-        return logs, tuple([scope.get_current_value(variable) for variable in group] for group in groups)
 
 
 class _OptimizerPair(keras.optimizers.Optimizer):
@@ -557,18 +519,6 @@ def _inputs(images, labels):
 def classes(network):
     """Number of classes of a generator or discriminator, or None."""
     return next((layer.input_dim for layer in network.layers if isinstance(layer, layers.Embedding)), None)
-
-
-def _replica():
-    """(number of replicas, number of this one): TensorFlow's optimizers add up the gradients of all of them."""
-    if keras.backend.backend() != "tensorflow":
-        return 1, 0
-    import tensorflow as tf
-
-    return (
-        tf.distribute.get_strategy().num_replicas_in_sync,
-        tf.distribute.get_replica_context().replica_id_in_sync_group,
-    )
 
 
 def _apply(optimizer, gradients, variables):

@@ -1,0 +1,786 @@
+"""A diffusion model: noise becomes an image step by step, by a U-Net that learned to take noise away.
+
+    model = zoo.Diffusion(zoo.diffusion_unet((28, 28, 1), num_classes=10))
+    model.compile("adam")
+    model.fit(images, labels, batch_size=64, epochs=20)  # images in [-1, 1]
+    new = model.generate(16, labels=3, steps=20, guidance_scale=1.5, seed=7)
+
+Four things, each for itself: the network (`diffusion_unet`), the noise schedule (`noise_schedule`), the objective (what
+the network is asked for, `Diffusion`) and the sampler (`zoo.samplers`).
+
+References: Ho et al., "Denoising diffusion probabilistic models", 2020; Nichol and Dhariwal, "Improved denoising
+diffusion probabilistic models", 2021 (cosine schedule); Salimans and Ho, "Progressive distillation", 2022 (objective
+v); Ho and Salimans, "Classifier-free diffusion guidance", 2022; Hang et al., "Efficient diffusion training via min-SNR
+weighting strategy", 2023; Lugmayr et al., "RePaint", 2022, and Wang et al., "Zero-shot image restoration using
+denoising diffusion null-space model", 2022 (inpainting and super-resolution by a network trained for neither).
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import Input, Model, layers, ops
+
+from zoo import pretrained, samplers, steps
+
+OBJECTIVES = ("noise", "v", "x0")
+SCHEDULES = ("linear", "cosine")
+
+
+def diffusion_unet(
+    input_shape=(28, 28, 1),
+    num_classes=None,
+    *,
+    widths=(32, 64, 96),
+    blocks=1,
+    attention_resolutions=(7, 8),
+    patch_size=1,
+    embedding_dim=128,
+    groups=8,
+    dropout=0.0,
+    weights=None,
+    name="diffusion_unet",
+):
+    """Builds a U-Net that looks at a noisy image and at how noisy it is.
+
+    Residual blocks with group normalisation and SiLU, whose second normalisation is scaled and shifted by the embedding
+    of time and class; self-attention at low resolution; the last convolution starts at zero.
+
+    Input:  "image", float32 (batch, height, width, channels), the noisy image; "time", float32 (batch,), in [0, 1];
+        with classes also "label", int32 (batch,), where `num_classes` means none of them.
+    Output: "prediction", float32 (batch, height, width, channels), what the objective asks for.
+
+    Args:
+        input_shape: (height, width, channels); both sides multiples of `patch_size * 2 ** (len(widths) - 1)`.
+        num_classes: Number of classes, 2 or more; None for a network without labels.
+        widths: Filters at each resolution, multiples of `groups`; each resolution has half the sides of the one before.
+        blocks: Residual blocks at each resolution, on the way down and again on the way up.
+        attention_resolutions: Heights of the maps that get self-attention after each block.
+        patch_size: 1; or 2, 4, ...: the network works on patches of so many pixels a side, which costs less.
+        embedding_dim: Length of the embedding of time and class, an even number.
+        groups: Groups of the normalisation.
+        dropout: Share of activations dropped in each block, in [0, 1).
+        weights: None, the name of a data set with published weights ("mnist"), or the path of a `.keras` file of a
+            `Diffusion`. The file decides the architecture; `input_shape` and `num_classes` must agree with it.
+        name: Name of the model; one from a file keeps its own.
+
+    Returns:
+        An uncompiled `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range, or `weights` do not fit.
+    """
+    if weights is not None:
+        return _from_weights(weights, input_shape, num_classes)
+    _check_network(input_shape, num_classes, widths, blocks, patch_size, embedding_dim, groups, dropout)
+    image, time = Input(input_shape, name="image"), Input((), name="time")
+    inputs = [image, time]
+    embedding = TimeEmbedding(embedding_dim, dtype="float32", name="time_waves")(time)
+    embedding = layers.Dense(embedding_dim, activation="silu", name="time_dense")(embedding)
+    if num_classes:
+        label = Input((), dtype="int32", name="label")
+        inputs.append(label)
+        label = layers.Embedding(num_classes + 1, embedding_dim, name="label_embedding")(label)
+        embedding = layers.Add(name="time_and_label")([embedding, label])
+    embedding = layers.Dense(embedding_dim, activation="silu", name="embedding")(embedding)
+
+    def block(x, width, name):
+        x = _residual_block(x, embedding, width, groups, dropout, name)
+        return _attention(x, groups, f"{name}_attention") if x.shape[1] in attention_resolutions else x
+
+    # patches that overlap, so that no seam shows
+    kernel = 3 if patch_size == 1 else 2 * patch_size
+    x = layers.Conv2D(widths[0], kernel, strides=patch_size, padding="same", name="first_convolution")(image)
+    skips = []
+    for level, width in enumerate(widths, start=1):
+        if level > 1:
+            x = layers.Conv2D(width, 3, strides=2, padding="same", name=f"level{level}_down")(x)
+        for index in range(1, blocks + 1):
+            x = block(x, width, f"level{level}_block{index}")
+            skips.append(x)
+    x = _residual_block(x, embedding, widths[-1], groups, dropout, "middle")
+    for level, width in reversed(list(enumerate(widths, start=1))):
+        if level < len(widths):
+            x = layers.Conv2D(width, 1, name=f"level{level}_narrow")(x)
+            x = layers.UpSampling2D(name=f"level{level}_up")(x)
+        for index in range(blocks, 0, -1):
+            x = layers.Concatenate(name=f"level{level}_skip{index}")([x, skips.pop()])
+            x = block(x, width, f"level{level}_up_block{index}")
+    x = layers.GroupNormalization(groups, name="last_norm")(x)
+    x = layers.Activation("silu", name="last_silu")(x)
+    last = {"padding": "same", "kernel_initializer": "zeros", "dtype": "float32", "name": "prediction"}
+    if patch_size == 1:
+        x = layers.Conv2D(input_shape[-1], kernel, **last)(x)
+    else:
+        x = layers.Conv2DTranspose(input_shape[-1], kernel, strides=patch_size, **last)(x)
+    return Model(inputs, x, name=name)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class TimeEmbedding(layers.Layer):
+    """Sines and cosines of a time in [0, 1], of wavelengths from 2 pi / 1000 to 20 pi: (batch,) to (batch, dim)."""
+
+    def __init__(self, dim, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def call(self, time):
+        frequencies = 1000.0 * np.exp(-math.log(10_000) * np.arange(self.dim // 2) / (self.dim // 2))
+        angles = ops.expand_dims(time, -1) * ops.cast(frequencies, time.dtype)
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.dim)
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim}
+
+
+def noise_schedule(schedule="cosine", timesteps=1000):
+    """How much of the image and how much noise there is at each level.
+
+    With beta the variance that one step adds, alpha-bar is the running product of 1 - beta.
+
+    Args:
+        schedule: "linear" (beta from 1e-4 to 0.02 over 1,000 steps, more over fewer) or "cosine".
+        timesteps: Number of steps T, 1 or more (21 or more for "linear").
+
+    Returns:
+        (signal, noise): float64 (timesteps + 1,) each, square roots of alpha-bar and of 1 - alpha-bar; level 0 is the
+        clean image.
+
+    Raises:
+        ValueError: If there is no such schedule, or too few steps.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    least = 21 if schedule == "linear" else 1
+    if timesteps < least:
+        raise ValueError(f"timesteps must be {least} or more for the {schedule} schedule, got {timesteps}")
+    if schedule == "linear":
+        beta = np.linspace(1e-4, 0.02, timesteps) * (1000 / timesteps)
+    else:
+        time = np.arange(timesteps + 1) / timesteps
+        curve = np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2
+        beta = np.minimum(1 - curve[1:] / curve[:-1], 0.999)
+    alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
+    return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Diffusion(Model):
+    """A network with the schedule and the objective that it is trained for, and all that it can then be used for.
+
+    Each training step draws a level and noise for each image, the levels evenly spread over a batch, and asks the
+    network for what the objective says. Averages of the weights over the steps make the images. `evaluate` looks at the
+    averages with the same levels and the same noise each time.
+
+    `fit` takes images in [-1, 1], (batch, height, width, channels), with labels (batch,) if the network has classes.
+
+    Attributes:
+        network: The network being trained.
+        averages: Moving averages of its weights, from which images are made; none if `ema_decay` is 0.
+        signal, noise: The schedule, (timesteps + 1,) each.
+
+    Args:
+        network: As built by `diffusion_unet`.
+        schedule: "cosine" or "linear"; see `noise_schedule`.
+        timesteps: Number of levels.
+        objective: What the network predicts: "noise", "x0" (the clean image) or "v", signal * noise - noise share *
+            clean image.
+        min_snr_gamma: Weighs each image by min(SNR, gamma) in terms of the clean image; None for the plain mean.
+        label_dropout: Share of labels hidden in training, in [0, 1), so that guidance has something to compare with.
+        ema_decay: Decay of the moving average per step, in [0, 1); 0 for the weights themselves. In the first steps it
+            is smaller, so that the random beginning is forgotten.
+        seed: Seed of levels, noise and hidden labels in training.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        network,
+        *,
+        schedule="cosine",
+        timesteps=1000,
+        objective="v",
+        min_snr_gamma=None,
+        label_dropout=0.1,
+        ema_decay=0.999,
+        seed=None,
+        name="diffusion",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+        if not 0 <= label_dropout < 1 or not 0 <= ema_decay < 1:
+            raise ValueError(f"label_dropout and ema_decay must be in [0, 1), got {label_dropout=}, {ema_decay=}")
+        if min_snr_gamma is not None and not min_snr_gamma > 0:
+            raise ValueError(f"min_snr_gamma must be None or positive, got {min_snr_gamma}")
+        self.network = network
+        self.schedule = schedule
+        self.timesteps = timesteps
+        self.objective = objective
+        self.min_snr_gamma = min_snr_gamma
+        self.label_dropout = label_dropout
+        self.ema_decay = ema_decay
+        self.seed = seed
+        self.signal, self.noise = noise_schedule(schedule, timesteps)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.loop_seed = keras.random.SeedGenerator(0)  # stands for a number in the compiled loop
+        self.image_shape = tuple(network.inputs[0].shape[1:])
+        self.num_classes = classes(network)
+        self.averages = steps.add_averages(self, network) if ema_decay else []
+        self._loops = {}
+        self.built = True
+
+    # training ---------------------------------------------------------------------------------------------------------
+
+    def train_step(self, *arguments):
+        """The step of Keras, with labels as an input, and the averages after it; on JAX (state, data), else (data)."""
+        *state, data = arguments
+        result = super().train_step(*state, self._inputs(data))
+        if not state:
+            self._update_averages()
+            return result
+        logs, state = result
+        return logs, steps.stateless(self, state, self._update_averages)[1]
+
+    def test_step(self, *arguments):
+        *state, data = arguments
+        return super().test_step(*state, self._inputs(data))
+
+    def call(self, inputs, training=False):
+        """What the network says of images with noise, and what it should have said.
+
+        Args:
+            inputs: Clean images, or (images, labels).
+            training: Whether levels, noise and hidden labels are drawn anew, and the network's own weights looked at;
+                if not, all are the same in each call, and the averages are looked at.
+
+        Returns:
+            A dictionary of "prediction" and "target" (batch, height, width, channels) and "weight" (batch,).
+        """
+        images, labels = inputs if isinstance(inputs, (tuple, list)) else (inputs, None)
+        images = ops.cast(images, "float32")
+        count = ops.shape(images)[0]
+        level = self._levels(count, training)
+        noise = steps.own_share(
+            lambda total: keras.random.normal((total, *self.image_shape), seed=self.seed_generator if training else 0),
+            count,
+        )
+        if labels is not None and training:
+            draw = lambda total: keras.random.uniform((total,), seed=self.seed_generator)  # noqa: E731
+            hidden = steps.own_share(draw, count) < self.label_dropout
+            labels = ops.where(hidden, self.num_classes, ops.cast(labels, "int32"))
+        signal_share, noise_share = self._shares(level)
+        prediction = self._predict(
+            None if training else self._state(),
+            signal_share * images + noise_share * noise,
+            level,
+            labels,
+            training=training,
+        )
+        target = {"noise": noise, "x0": images, "v": signal_share * noise - noise_share * images}[self.objective]
+        return {"prediction": prediction, "target": target, "weight": self._weight(level)}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))
+        return ops.mean(y_pred["weight"] * error) / steps.replica()[0]
+
+    def averaged(self):
+        """A copy to use, save or share: its network has the averaged weights, and there are no averages besides."""
+        network = steps.averaged_copy(self.averages or self.network.weights, self.network)
+        return type(self)(network, **{**self._settings(), "ema_decay": 0.0})
+
+    def _inputs(self, data):
+        """Keras takes what the network looks at from x, so labels go there."""
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if (labels is None) != (self.num_classes is None):
+            raise ValueError(
+                f"the network has {self.num_classes} classes, the data has {'no' if labels is None else 'its'} labels"
+            )
+        return (images,) if labels is None else ((images, labels),)
+
+    def _levels(self, count, training):
+        """A level from 1 to `timesteps` for each image: evenly spread over the batch, from a random start."""
+
+        def draw(total):
+            start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
+            place = (ops.cast(ops.arange(total), "float32") + start) / ops.cast(total, "float32")
+            return 1 + ops.cast(ops.floor(place * self.timesteps), "int32")
+
+        return ops.minimum(steps.own_share(draw, count), self.timesteps)
+
+    def _weight(self, level):
+        if self.min_snr_gamma is None:
+            return ops.ones_like(ops.cast(level, "float32"))
+        ratio = (self.signal[1:] / self.noise[1:]) ** 2
+        per_unit = {"noise": ratio, "x0": 1.0, "v": ratio + 1}[self.objective]  # of the clean image's squared error
+        weight = np.minimum(ratio, self.min_snr_gamma) / per_unit
+        return ops.take(ops.convert_to_tensor(weight, "float32"), level - 1)
+
+    def _update_averages(self):
+        if self.averages:
+            steps.update_averages(self.averages, self.network, self.ema_decay, self.optimizer.iterations)
+
+    # the network as a denoiser ----------------------------------------------------------------------------------------
+
+    def _state(self):
+        if self.averages:
+            return steps.averaged_state(self.averages, self.network)
+        return (
+            [variable.value for variable in self.network.trainable_variables],
+            [variable.value for variable in self.network.non_trainable_variables],
+        )
+
+    def _shares(self, level):
+        """(signal, noise) of a level each, (batch, 1, 1, 1)."""
+        tables = (ops.convert_to_tensor(table, "float32") for table in (self.signal, self.noise))
+        return tuple(ops.reshape(ops.take(table, level), (-1, 1, 1, 1)) for table in tables)
+
+    def _predict(self, state, noisy, level, labels, training=False):
+        inputs = [noisy, ops.cast(level, "float32") / self.timesteps]
+        if self.num_classes:
+            inputs.append(ops.full_like(level, self.num_classes) if labels is None else ops.cast(labels, "int32"))
+        if state is None:
+            return self.network(inputs, training=training)
+        return self.network.stateless_call(*state, inputs, training=False)[0]
+
+    def clean(self, noisy, level, labels=None, guidance_scale=None, *, state=None):
+        """The network's guess of the clean images behind noisy ones, clipped to [-1, 1].
+
+        Args:
+            noisy: float32 (batch, height, width, channels).
+            level: int32 (batch,), 1 to `timesteps`.
+            labels: int32 (batch,), or None for no class.
+            guidance_scale: None for the plain guess; else unguided + scale * (guided - unguided).
+            state: Values of the network's weights; by default the averages.
+        """
+        state = state or self._state()
+        if guidance_scale is None or labels is None:
+            prediction = self._predict(state, noisy, level, labels)
+        else:
+            both = (ops.concatenate([tensor, tensor]) for tensor in (noisy, level))
+            labels = ops.concatenate([ops.cast(labels, "int32"), ops.full_like(level, self.num_classes)])
+            guided, plain = ops.split(self._predict(state, *both, labels), 2)
+            prediction = plain + guidance_scale * (guided - plain)
+        signal_share, noise_share = self._shares(level)
+        guess = {
+            "noise": lambda: (noisy - noise_share * prediction) / signal_share,
+            "x0": lambda: prediction,
+            "v": lambda: signal_share * noisy - noise_share * prediction,
+        }[self.objective]()
+        return ops.clip(guess, -1.0, 1.0)
+
+    def loop(
+        self, image, labels, table, levels, first, last, *, guidance_scale=None, state=None, project=None, seed=None
+    ):
+        """Goes through rows `first` to `last` of a sampler's table; for use inside a compiled function.
+
+        Args:
+            image: (noisy images, guess of the step before), float32 (batch, height, width, channels) each.
+            labels: int32 (batch,), or None.
+            table: float32 (steps, 4), from `zoo.samplers.coefficients`.
+            levels: int32 (steps,), the level of each row.
+            first, last: Rows, as int32.
+            guidance_scale: See `clean`.
+            state: Values of the network's weights; by default the averages.
+            project: Function of the guess that puts what is known of the image into it.
+            seed: int32, seed of fresh noise; None for a sampler that draws none.
+
+        Returns:
+            (images, guess of the last step).
+        """
+        count = ops.shape(image[0])[0]
+
+        def body(step, noisy, before):
+            row = ops.take(table, step, axis=0)
+            level = ops.broadcast_to(ops.take(levels, step), (count,))
+            guess = self.clean(noisy, level, labels, guidance_scale, state=state)
+            guess = guess if project is None else project(guess)
+            noisy = row[0] * noisy + row[1] * guess + row[2] * before
+            if seed is not None:
+                # the seed of this step, on either backend: a draw without a state
+                value = ops.cast(ops.stack([seed, step]), self.loop_seed.state.dtype)
+                with keras.StatelessScope(state_mapping=[(self.loop_seed.state, value)]):
+                    noisy = noisy + row[3] * keras.random.normal(ops.shape(noisy), seed=self.loop_seed)
+            return step + 1, noisy, guess
+
+        return ops.while_loop(lambda step, *_: step < last, body, (first, *image))[1:]
+
+    # use --------------------------------------------------------------------------------------------------------------
+
+    def generate(self, count=None, labels=None, *, steps=20, sampler="dpm_solver++", seed=None, **options):
+        """Makes new images.
+
+        Args:
+            count: How many, 1 or more; by default as many as there are labels.
+            labels: Class of each image, (count,), or one for all; None takes the classes in turn.
+            steps: Steps from noise to image, 1 to `timesteps`.
+            sampler: "dpm_solver++" (20 steps are plenty), "ddim" or "ddpm" (needs hundreds); see `zoo.samplers`.
+            seed: Seed of the noise: the same seed, the same images, the first ones also of a larger count. (What "ddpm"
+                and eta above 0 draw on the way also depends on `batch_size` and the backend.) None draws anew.
+            options: guidance_scale: 1 for the images of the class as they are, above 1 for more typical ones, 0 to
+                ignore the class. eta: fresh noise of "ddim", in [0, 1]. batch_size: images made at a time, which bounds
+                the memory; 128. verbose: 1 for a progress bar. on_step: function called after each step with the number
+                of steps done, the noisy images of the batch and the guessed clean ones.
+
+        Returns:
+            NumPy float32 (count, height, width, channels) in [-1, 1].
+
+        Raises:
+            ValueError: If an argument is out of range, or there are labels or guidance without classes.
+        """
+        count = np.size(labels) if count is None else count
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, got {count}")
+        if labels is None and self.num_classes:
+            labels = np.arange(count) % self.num_classes
+        path = samplers.levels(self.timesteps, steps)
+        start = _normal(count, self.image_shape, seed)
+        return self._sample(start, labels, path, sampler, seed=seed, **options)
+
+    def inpaint(self, images, masks, labels=None, *, steps=50, resample=4, sampler="ddpm", seed=None, **options):
+        """Fills in missing parts of images; the rest stays as it is.
+
+        The known pixels stand in every guess of the clean image, and each step is taken several times (RePaint).
+
+        Args:
+            images: (count, height, width, channels) in [-1, 1]; what stands in the missing parts does not matter.
+            masks: (count, height, width) or (height, width), nonzero where a pixel is missing.
+            labels: Class of each image, or one for all; None if it is not known.
+            steps: Steps from noise to image, 1 to `timesteps`.
+            resample: How often each step is taken, 1 or more.
+            sampler: "ddpm", or "ddim"; "dpm_solver++" only with resample 1.
+            seed: Seed of all noise.
+            options: As of `generate`.
+
+        Returns:
+            NumPy float32 of the images' shape in [-1, 1].
+
+        Raises:
+            ValueError: If an argument is out of range, or the masks do not fit the images.
+        """
+        images = self._checked(images)
+        masks = np.asarray(masks) != 0
+        masks = masks[None] if masks.ndim == 2 else masks
+        masks = masks[..., None] if masks.ndim == 3 else masks
+        if masks.shape[1:] != (*images.shape[1:3], 1) or len(masks) not in (1, len(images)):
+            raise ValueError(f"masks {masks.shape[:3]} do not fit images {images.shape[:3]} (count, height, width)")
+        masks = np.broadcast_to(masks, (*images.shape[:3], 1)).astype("float32")
+        path = samplers.levels(self.timesteps, steps)
+        start = _normal(len(images), self.image_shape, seed)
+        known = (images, masks)
+        return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=known, **options)
+
+    def super_resolve(
+        self, images, factor=4, labels=None, *, steps=50, resample=4, sampler="ddpm", seed=None, **options
+    ):
+        """Invents the details of small images.
+
+        Every guess of the clean image is corrected so that its blocks have the means of the given pixels. That needs
+        no network trained for it, works with any factor, and never contradicts the input; the price is that each call
+        goes through the steps of a whole generation.
+
+        Args:
+            images: (count, height / factor, width / factor, channels) in [-1, 1]: means of blocks of the wanted images.
+            factor: How many times larger the sides become, a divisor of the network's, 2 or more.
+            labels: Class of each image, or one for all; None if it is not known.
+            steps, resample, sampler, seed, options: As of `inpaint`.
+
+        Returns:
+            NumPy float32 (count, height, width, channels) in [-1, 1].
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        height, width, channels = self.image_shape
+        if factor < 2 or height % factor or width % factor:
+            raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
+        images = self._checked(images, (height // factor, width // factor, channels))
+        path = samplers.levels(self.timesteps, steps)
+        start = _normal(len(images), self.image_shape, seed)
+        return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=(images,), **options)
+
+    def denoise(self, images, strength, labels=None, *, steps=20, sampler="dpm_solver++", seed=None, **options):
+        """Image to image: goes back to a noise level, and from there to a new image.
+
+        Args:
+            images: (count, height, width, channels) in [-1, 1].
+            strength: How far back, in (0, 1]: the share of the schedule; at 1 nothing of the image is left.
+            labels: Class of each new image, or one for all; None to leave it open.
+            steps: Steps from there, at most `strength * timesteps`.
+            sampler, seed, options: As of `generate`.
+
+        Returns:
+            NumPy float32 of the images' shape in [-1, 1].
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        images = self._checked(images)
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength must be above 0 and at most 1, got {strength}")
+        level = max(1, round(strength * self.timesteps))
+        path = samplers.levels(level, steps)
+        start = self.signal[level] * images + self.noise[level] * _normal(len(images), self.image_shape, seed)
+        return self._sample(start, labels, path, sampler, seed=seed, **options)
+
+    def interpolate(self, first, second, count=8, labels=None, *, steps=50, **options):
+        """The way from one image to another: both are turned into noise by "ddim" upwards, and what is between made.
+
+        Args:
+            first, second: (height, width, channels) in [-1, 1].
+            count: Images on the way, 2 or more; the ends are the images as the model has them.
+            labels: Class of each image of the way, or one for all; None to leave it open.
+            steps: Steps up, and again down.
+            options: guidance_scale (on the way down), batch_size, verbose, on_step, as of `generate`.
+
+        Returns:
+            NumPy float32 (count, height, width, channels) in [-1, 1].
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if count < 2:
+            raise ValueError(f"count must be 2 or more, got {count}")
+        ends = self._checked(np.stack([first, second]))
+        down = samplers.levels(self.timesteps, steps)
+        # a clean image says nothing of its noise: the way up starts at level 1, where there is nearly none
+        up = np.unique(np.maximum(down, 1))
+        noises = self._sample(self.signal[1] * ends, None, up, "ddim", clip=False)
+        angle = np.arccos(np.clip(np.sum(noises[0] * noises[1]) / np.prod([np.linalg.norm(n) for n in noises]), -1, 1))
+        share = np.linspace(0, 1, count).reshape(-1, 1, 1, 1)
+        # along an arc: halfway on the straight line there would be too little noise
+        way = (np.sin((1 - share) * angle) * noises[0] + np.sin(share * angle) * noises[1]) / max(np.sin(angle), 1e-6)
+        return self._sample(way, labels, down, "ddim", **options)
+
+    def _sample(
+        self,
+        start,
+        labels,
+        path,
+        sampler,
+        *,
+        seed=None,
+        guidance_scale=1.0,
+        eta=0.0,
+        resample=1,
+        known=(),
+        clip=True,
+        batch_size=128,
+        verbose=0,
+        on_step=None,
+    ):
+        """From noisy images at level `path[0]` along the path; (count, height, width, channels) as NumPy float32."""
+        labels = self._checked_labels(labels, len(start))
+        if guidance_scale != 1 and labels is None:
+            reason = "this network has no classes" if self.num_classes is None else "there are no labels"
+            raise ValueError(f"guidance_scale={guidance_scale} needs labels to guide to, and {reason}")
+        if batch_size < 1 or resample < 1:
+            raise ValueError(f"batch_size and resample must be 1 or more, got {batch_size=}, {resample=}")
+        if resample > 1 and sampler == "dpm_solver++":
+            raise ValueError("dpm_solver++ looks at the step before, so it cannot resample: take ddpm, or resample=1")
+        table, visited = samplers.coefficients(self.signal[path], self.noise[path], sampler, eta), path[:-1]
+        if resample > 1:
+            table, visited = samplers.resampled(table, path, self.signal, self.noise, resample)
+        count, rows = len(start), len(table)
+        batches = math.ceil(count / batch_size)
+        size = math.ceil(count / batches)
+        chunk = 1 if on_step else max(1, rows // 20) if verbose else rows
+        bar = keras.utils.Progbar(batches * rows, verbose=verbose, unit_name="step")
+        state = keras.tree.map_structure(ops.convert_to_tensor, self._state())
+        table, visited = ops.convert_to_tensor(table, "float32"), ops.convert_to_tensor(visited, "int32")
+        run = self._compiled(
+            guided=guidance_scale != 1 and guidance_scale != 0,
+            fresh=bool((np.asarray(table)[:, 3] > 0).any()),
+            task={0: None, 1: "super_resolve", 2: "inpaint"}[len(known)],
+        )
+        if guidance_scale == 0:
+            labels = None
+        guidance = ops.convert_to_tensor(guidance_scale, "float32")
+        start_seed = np.random.default_rng(seed).integers(2**30)
+        results = []
+        for batch in range(batches):
+            # the last batch is filled up, so that there is one shape to compile for
+            chosen = np.minimum(np.arange(batch * size, (batch + 1) * size), count - 1)
+            noisy = ops.convert_to_tensor(start[chosen], "float32")
+            image = (noisy, ops.zeros_like(noisy))
+            label = None if labels is None else ops.convert_to_tensor(labels[chosen], "int32")
+            given = tuple(ops.convert_to_tensor(array[chosen], "float32") for array in known)
+            number = ops.convert_to_tensor(start_seed + batch, "int32")
+            for first in range(0, rows, chunk):
+                last = min(first + chunk, rows)
+                ends = (ops.convert_to_tensor(end, "int32") for end in (first, last))
+                image = run(state, image, label, given, table, visited, *ends, guidance, number)
+                bar.update(batch * rows + last)
+                if on_step:
+                    on_step(last, *(ops.convert_to_numpy(tensor) for tensor in image))
+            results.append(ops.convert_to_numpy(image[0]))
+        result = np.concatenate(results)[:count]
+        return np.clip(result, -1, 1) if clip else result
+
+    def _compiled(self, **kind):
+        """The loop as a compiled function, made once for each kind."""
+        key = tuple(kind.items())
+        if key not in self._loops:
+
+            def run(state, image, label, given, table, levels, first, last, guidance, seed):
+                return self.loop(
+                    image,
+                    label,
+                    table,
+                    levels,
+                    first,
+                    last,
+                    guidance_scale=guidance if kind["guided"] else None,
+                    state=state,
+                    project=_projection(kind["task"], given),
+                    seed=seed if kind["fresh"] else None,
+                )
+
+            self._loops[key] = _compile(run)
+        return self._loops[key]
+
+    def _checked(self, images, shape=None):
+        images, shape = np.asarray(images, "float32"), shape or self.image_shape
+        if images.shape[1:] != tuple(shape) or not len(images):
+            raise ValueError(f"images must be (count, {', '.join(map(str, shape))}), got {images.shape}")
+        if not np.abs(images).max() <= 1.001:
+            raise ValueError(f"images must be in [-1, 1], got {images.min():.4g} to {images.max():.4g}")
+        return images
+
+    def _checked_labels(self, labels, count):
+        if labels is None:
+            return None
+        if self.num_classes is None:
+            raise ValueError("this network has no classes: labels cannot be chosen")
+        labels = np.asarray(labels)
+        if labels.ndim > 1 or labels.size not in (1, count):
+            raise ValueError(f"labels must be one, or one for each of the {count} images, got {labels.size}")
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            raise ValueError(f"a label must be 0 to {self.num_classes - 1}, got {wrong}")
+        return np.broadcast_to(labels.ravel(), (count,)).astype("int32")
+
+    # saving -----------------------------------------------------------------------------------------------------------
+
+    def _settings(self):
+        names = ("schedule", "timesteps", "objective", "min_snr_gamma", "label_dropout", "ema_decay", "seed", "name")
+        return {name: getattr(self, name) for name in names}
+
+    def get_config(self):
+        return {**self._settings(), "network": keras.saving.serialize_keras_object(self.network)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store["seed_generator_state"] = ops.convert_to_numpy(self.seed_generator.state)  # Keras leaves it out
+
+    def load_own_variables(self, store):
+        stored = {key: store[key] for key in store.keys()}  # noqa: SIM118 (a group of HDF5)
+        self.seed_generator.state.assign(stored.pop("seed_generator_state"))
+        super().load_own_variables(stored)
+
+
+def classes(network):
+    """Number of classes of a network, or None."""
+    return next((layer.input_dim - 1 for layer in network.layers if isinstance(layer, layers.Embedding)), None)
+
+
+def _compile(function):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function, reduce_retracing=True)
+
+
+def _projection(task, given):
+    """Function that puts what is given into a guess of the clean image, or None."""
+    if task == "inpaint":
+        images, missing = given
+        return lambda guess: ops.where(missing > 0, guess, images)
+    if task == "super_resolve":
+        (small,) = given
+
+        def project(guess):
+            _, height, width, channels = guess.shape
+            rows, columns = small.shape[1:3]
+            blocks = (-1, rows, height // rows, columns, width // columns, channels)
+            means = ops.mean(ops.reshape(guess, blocks), axis=(2, 4), keepdims=True)
+            wanted = ops.reshape(small, (-1, rows, 1, columns, 1, channels))
+            return ops.reshape(ops.reshape(guess, blocks) + (wanted - means), (-1, height, width, channels))
+
+        return project
+    return None
+
+
+def _normal(count, shape, seed):
+    return np.random.default_rng(seed).standard_normal((count, *shape)).astype("float32")
+
+
+def _residual_block(x, embedding, width, groups, dropout, name):
+    shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
+    x = layers.GroupNormalization(groups, name=f"{name}_norm1")(x)
+    x = layers.Activation("silu", name=f"{name}_silu1")(x)
+    x = layers.Conv2D(width, 3, padding="same", name=f"{name}_convolution1")(x)
+    x = layers.GroupNormalization(groups, center=False, scale=False, name=f"{name}_norm2")(x)
+    scale = layers.Dense(width, bias_initializer="ones", name=f"{name}_scale")(embedding)
+    shift = layers.Dense(width, name=f"{name}_shift")(embedding)
+    x = layers.Multiply(name=f"{name}_scaled")([x, layers.Reshape((1, 1, width), name=f"{name}_scale_map")(scale)])
+    x = layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, width), name=f"{name}_shift_map")(shift)])
+    x = layers.Activation("silu", name=f"{name}_silu2")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    x = layers.Conv2D(width, 3, padding="same", name=f"{name}_convolution2")(x)
+    return layers.Add(name=f"{name}_sum")([shortcut, x])
+
+
+def _attention(x, groups, name):
+    height, width, channels = x.shape[1:]
+    y = layers.GroupNormalization(groups, name=f"{name}_norm")(x)
+    y = layers.Reshape((height * width, channels), name=f"{name}_tokens")(y)
+    heads = max(1, channels // 32)
+    y = layers.MultiHeadAttention(heads, channels // heads, name=name)(y, y)
+    y = layers.Reshape((height, width, channels), name=f"{name}_map")(y)
+    return layers.Add(name=f"{name}_sum")([x, y])
+
+
+def _check_network(input_shape, num_classes, widths, blocks, patch_size, embedding_dim, groups, dropout):
+    shape = tuple(input_shape)
+    if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise ValueError(f"input_shape is (height, width, channels), three positive numbers, got {shape}")
+    if num_classes is not None and num_classes < 2:
+        raise ValueError(f"num_classes must be None, or 2 or more, got {num_classes}")
+    if patch_size < 1 or patch_size & (patch_size - 1):
+        raise ValueError(f"patch_size must be a power of two, got {patch_size}")
+    if not widths or min(widths) < 1 or any(width % groups for width in widths):
+        raise ValueError(f"widths must be positive multiples of groups={groups}, got {tuple(widths)}")
+    unit = patch_size * 2 ** (len(widths) - 1)
+    if shape[0] % unit or shape[1] % unit:
+        raise ValueError(f"height and width must be multiples of {unit} for these widths, got {shape[0]} x {shape[1]}")
+    if blocks < 1 or embedding_dim < 4 or embedding_dim % 2:
+        raise ValueError(f"blocks must be 1 or more, embedding_dim even and 4 or more, got {blocks=}, {embedding_dim=}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+
+
+def _from_weights(weights, input_shape, num_classes):
+    model = pretrained.published_or_path("diffusion", weights)
+    network = model.averaged().network if isinstance(model, Diffusion) else model
+    found = tuple(network.input_shape[0][1:]), classes(network)
+    if found != (tuple(input_shape), num_classes):
+        raise ValueError(
+            f"weights {str(weights)!r} are for images {found[0]} with num_classes={found[1]}, "
+            f"asked for {tuple(input_shape)} with num_classes={num_classes}"
+        )
+    return network

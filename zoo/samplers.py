@@ -1,0 +1,93 @@
+"""Samplers of diffusion models, each as a table: one row per step, by which a compiled loop goes from noise to image.
+
+At level k of T an image is `signal[k] * clean + noise[k] * standard normal`; level 0 is clean, level T nearly noise. A
+network guesses the clean image, and a step from one level to a lower one is
+
+    x * row[0] + clean * row[1] + clean of the step before * row[2] + standard normal * row[3]
+
+Every sampler here has this form; they differ in the four numbers only.
+"""
+
+import numpy as np
+
+SAMPLERS = ("ddpm", "ddim", "dpm_solver++")
+
+
+def levels(timesteps, steps):
+    """The levels to visit, evenly spaced: int64 (steps + 1,), from `timesteps` down to 0.
+
+    Raises:
+        ValueError: If there are more steps than levels, or none.
+    """
+    if not 1 <= steps <= timesteps:
+        raise ValueError(f"steps must be 1 to {timesteps}, the timesteps of the schedule; got {steps}")
+    return np.round(np.linspace(timesteps, 0, steps + 1)).astype(np.int64)
+
+
+def coefficients(signal, noise, sampler="dpm_solver++", eta=0.0, xp=np):
+    """The table of a sampler for a way through the levels.
+
+    "ddim" (Song et al., "Denoising diffusion implicit models", 2020) is deterministic at eta 0 and exact to first
+    order; it also goes upwards, from image to noise. "ddpm" (Ho et al., "Denoising diffusion probabilistic models",
+    2020) draws from the posterior given the guess, which is ddim with eta 1. "dpm_solver++" (Lu et al., "DPM-Solver++",
+    2022, in its multistep form 2M with data prediction) also uses the guess of the step before and is exact to second
+    order; its last step is of first order.
+
+    Args:
+        signal: (steps + 1,), share of the image at each level visited.
+        noise: (steps + 1,), share of the noise; 0 at most in the last.
+        sampler: One of `SAMPLERS`.
+        eta: How much fresh noise "ddim" adds, in [0, 1].
+        xp: `numpy`, or `keras.ops` to compute the table inside a graph.
+
+    Returns:
+        (steps, 4): the factors of x, of the guess, of the guess before and of fresh noise.
+
+    Raises:
+        ValueError: If there is no such sampler, or eta is out of range or given to another sampler than "ddim".
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    if not 0 <= eta <= 1 or (eta and sampler != "ddim"):
+        raise ValueError(f"eta must be in [0, 1], and 0 for other samplers than ddim; got {eta=} with {sampler}")
+    eta = 1.0 if sampler == "ddpm" else eta
+    signal_now, signal_next, noise_now, noise_next = signal[:-1], signal[1:], noise[:-1], noise[1:]
+    zero = xp.zeros_like(noise_now)
+    fresh = zero
+    if eta:
+        lost = 1 - (signal_now / signal_next) ** 2  # share of the signal that the noise of this step replaces
+        fresh = eta * noise_next / noise_now * xp.sqrt(xp.maximum(lost, zero))
+    kept = xp.sqrt(xp.maximum(noise_next**2 - fresh**2, zero)) / noise_now
+    from_clean = signal_next - signal_now * kept
+    extrapolation = zero
+    if sampler == "dpm_solver++":
+        step = xp.log(signal[1:-1] / noise[1:-1]) - xp.log(signal[:-2] / noise[:-2])
+        # neither the first step, which has no guess before it, nor the last, which goes infinitely far in log SNR
+        extrapolation = xp.concatenate([zero[:1], step[1:] / (2 * step[:-1]), zero[:1]])[: zero.shape[0]]
+    return xp.stack([kept, from_clean * (1 + extrapolation), -from_clean * extrapolation, fresh], axis=1)
+
+
+def resampled(table, path, signal, noise, times):
+    """The table and levels of a way that takes each step `times` times, going back by fresh noise in between.
+
+    So what is known of an image and what is guessed grow together (Lugmayr et al., "RePaint", 2022). The way back is
+    folded into the row before it.
+
+    Args:
+        table: (steps, 4), of a sampler that does not look at the step before.
+        path: (steps + 1,), the levels of the table.
+        signal: (timesteps + 1,), share of the image at every level.
+        noise: (timesteps + 1,), share of the noise.
+        times: 1 or more.
+
+    Returns:
+        (table, levels at which the network looks), of steps * times rows, less those of the last step.
+    """
+    rows, visited = [], []
+    for row, now, after in zip(table, path[:-1], path[1:], strict=True):
+        back = signal[now] / signal[after]
+        jump = np.array([row[0] * back, row[1] * back, 0.0, np.hypot(row[3] * back, np.sqrt(max(0.0, 1 - back**2)))])
+        repeats = times - 1 if after > 0 else 0
+        rows += [jump] * repeats + [row]
+        visited += [now] * (repeats + 1)
+    return np.array(rows), np.array(visited)
