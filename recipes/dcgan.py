@@ -12,7 +12,6 @@ On 10,000 images (seed 0), in the features of the published digit classifier: Fr
 validation split.
 """
 
-import contextlib
 import itertools
 import json
 import math
@@ -28,10 +27,11 @@ from PIL import Image
 
 import zoo
 from recipes import benchmark as timing
-from recipes import cards, exports, plots, training
+from recipes import cards, exports, generation, plots, training
 from recipes.data import images as data
+from recipes.generation import Judge
 from zoo import export as exporting
-from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
+from zoo.metrics import frechet_distance, kernel_distance
 
 TASK = "image generation"
 SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
@@ -220,7 +220,7 @@ def train(
     }
     cards.write(run.folder, card)
     training.finish(run)
-    print(cards.table(_rows(figures)))
+    print(cards.table(generation.rows(figures)))
     print(f"\n{figures['measured_on']}; generator, card and pictures are in {run.folder}")
     return {
         "output": run.folder,
@@ -257,7 +257,7 @@ def evaluate(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/dcgan.
     """
-    _check_count(count, 2)
+    generation.check_count(count, 2)
     sampler = Sampler(model)
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
@@ -269,7 +269,7 @@ def evaluate(
         **measure(sampler, expert, images, split, folder, count=count, seed=seed),
     }
     training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(_rows(figures)))
+    print(cards.table(generation.rows(figures)))
     print(f"\n{figures['measured_on']}; pictures are in {folder}")
     return {**figures, "output": folder}
 
@@ -294,7 +294,7 @@ def sample(
         output: Where to write: NAME.png for a grid, NAME.npz for the arrays images (uint8) and labels, NAME.gif with
             --interpolate, else a folder with a PNG for each; by default a grid in a new folder under runs/dcgan.
     """
-    _check_count(count, 1 if interpolate is None else 2)
+    generation.check_count(count, 1 if interpolate is None else 2)
     if interpolate is not None and interpolate < 2:
         raise ValueError(f"interpolate must be 2 or more images, got {interpolate}")
     training.check_range(0, 2**31, seed=seed)
@@ -310,7 +310,7 @@ def sample(
         labels = None if labels is None else labels[:-1].repeat(interpolate)
     pixels = sampler(latents, labels)
     output = output or training.output_folder("dcgan", "sample") / "grid.png"
-    _write_samples(pixels, labels, sampler.labels, output, columns=interpolate)
+    generation.write_samples(pixels, labels, sampler.labels, output, columns=interpolate)
     print(f"{len(pixels)} images of {sampler.path.parent.name}/{sampler.path.name}, seed {seed}, are in {output}")
     return {
         "output": output,
@@ -348,7 +348,7 @@ def export(
         output: Folder for the files and their card; by default a new one under runs/dcgan.
     """
     files = exports.plan(format, quantize)
-    _check_count(count, 2)
+    generation.check_count(count, 2)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
@@ -379,7 +379,7 @@ def export(
         exported = Sampler(path)
         found = exported(*exported.draw(100, 1)).astype(int)
         metrics = _distances(exported, expert, images, split, count)
-        entry = _file_entry(path, exported, metrics, _measured_on(expert, images, split, count))
+        entry = _file_entry(path, exported, metrics, generation.measured_on(expert, images, split, count))
         kept = {key: entry[key] for key in ("metrics", "measured_on", "latency_ms")}
         return kept | {"max_abs_difference": float(np.abs(found - reference).max() / 255)}
 
@@ -448,46 +448,6 @@ def benchmark(
     return {**result, "output": folder}
 
 
-class Judge:
-    """A classifier whose features and answers measure images.
-
-    Attributes:
-        name: Its name, for every table: distances in the features of two networks do not compare.
-        labels: Names of its classes if they are those of the data set, else None.
-    """
-
-    def __init__(self, judge, images):
-        if judge == "auto":
-            judge = next((name for name in _classifiers() if _class_names(name) == images.class_names), "mnist_cnn")
-        self.name = Path(judge).stem if Path(judge).suffix else judge
-        self.labels = None
-        if judge == "inception":
-            self._network, self._outputs = _inception(), 1
-            return
-        model = zoo.load(cards.find(judge))
-        last = model.layers[-1]
-        if not isinstance(last, keras.layers.Dense) or len(model.inputs[0].shape) != 4:
-            raise ValueError(f"the judge must be an image classifier or inception, {judge} is not")
-        self._network, self._outputs = keras.Model(model.inputs, [last.input, last.output]), 2
-        if tuple(_class_names(judge)) == tuple(images.class_names):
-            self.labels = [str(name) for name in images.class_names]
-
-    def __call__(self, pixels):
-        """(features, probabilities or None) of uint8 images (count, height, width, channels)."""
-        shape = self._network.input_shape[1:]
-        shape = tuple(shape) if None not in shape else (299, 299, 3)
-        features, probabilities = [], []
-        for start in range(0, len(pixels), 500):
-            part = data.fit_all(pixels[start : start + 500], shape) / np.float32(255)
-            if self._outputs == 1:
-                features.append(self._network.predict(2 * part - 1, verbose=0))  # its weights want [-1, 1]
-            else:
-                found = self._network.predict(part, batch_size=500, verbose=0)
-                features.append(found[0].reshape(len(part), -1))
-                probabilities.append(found[1])
-        return np.concatenate(features), np.concatenate(probabilities) if self.labels else None
-
-
 class Sampler:
     """Any form of a trained generator: latents, and labels if it has classes, to uint8 images.
 
@@ -533,21 +493,8 @@ class Sampler:
         return self
 
     def numbers(self, labels):
-        """Class numbers of names or numbers given as text; None for none.
-
-        Raises:
-            ValueError: If there is no such class, or there are no classes.
-        """
-        if not labels:
-            return None
-        if self.num_classes is None:
-            raise ValueError(f"{self.path} has no classes, so no label can be chosen: leave out --label")
-        known = {str(number): number for number in range(self.num_classes)}
-        known |= {name: number for number, name in enumerate(self.labels)}
-        for label in labels:
-            if label not in known:
-                raise ValueError(f"there is no label {label!r}; accepted: {', '.join(self.labels)}")
-        return [known[label] for label in labels]
+        """Class numbers of names or numbers given as text; None for none."""
+        return generation.class_numbers(labels, self.labels, self.num_classes, self.path)
 
     def draw(self, count, seed, labels=None):
         """(latents, labels or None) of `count` images; `labels` are taken in turn, by default all."""
@@ -560,7 +507,7 @@ class Sampler:
         if isinstance(self.model, keras.Model):
             inputs = latents if labels is None else [latents, labels]
             images = self.model.predict(inputs, batch_size=256, verbose=0)
-            return np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
+            return generation.pixels(images)
         rows = ({"latent": latents[i : i + 1]} for i in range(len(latents)))
         if labels is not None:
             rows = (row | {"label": labels[i : i + 1]} for i, row in enumerate(rows))
@@ -579,10 +526,10 @@ class Watch(keras.callbacks.Callback):
         self.grids.mkdir(exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        pixels = _pixels(self.model.generate(self.count, seed=1))
+        pixels = generation.pixels(self.model.generate(self.count, seed=1))
         features, probabilities = self.judge(pixels)
         logs["kernel_distance"] = kernel_distance(self.features, features, subsets=5)[0]
-        logs["variety"] = _variety(pixels[:64], self.real[:64])
+        logs["variety"] = generation.variety(pixels[:64], self.real[:64])
         plots.save_image(plots.montage(pixels[:64]), self.grids / f"epoch-{epoch + 1:04}.png")
         text = f"epoch {epoch + 1}: kernel distance {logs['kernel_distance']:.3f}"
         if probabilities is not None:
@@ -611,49 +558,8 @@ class Watch(keras.callbacks.Callback):
 def measure(sampler, judge, images, split, folder, *, count=10_000, seed=0):
     """Figures and pictures of a generator against one split of real images, the pictures written into `folder`."""
     generated, labels = _generate(sampler, count, seed)
-    real = images.split(split)[0][:count]
-    known = images.split("train" if "train" in images.splits and split != "train" else split)[0]
-    floor = known[np.random.default_rng(0).permutation(len(known))[: len(real)]]
-    features, probabilities = judge(generated)
-    real_features, real_probabilities = judge(real)
-    floor_features, floor_probabilities = judge(floor)
-    metrics = _compare(real_features, features[: len(real)])
-    baseline = _compare(real_features, floor_features)
-    if probabilities is not None:
-        metrics |= _answers(probabilities, labels if sampler.labels == judge.labels else None)
-        baseline |= _answers(floor_probabilities) | {"real_confidence": float(real_probabilities.max(axis=1).mean())}
-    plots.save_image(plots.montage(generated[:64]), folder / "grid.png")
-    _nearest_sheet(generated[:16], features[:16], known, judge, folder / "nearest.png")
-    return {
-        "metrics": metrics,
-        "baselines": {"real images of the training split": baseline},
-        "judge": judge.name,
-        "measured_on": _measured_on(judge, images, split, count),
-    }
-
-
-def _compare(real, generated):
-    size = min(len(real), len(generated), 5000)  # precision and recall compare every pair
-    precision, recall = precision_and_recall(real[:size], generated[:size])
-    kernel, deviation = kernel_distance(real, generated)
-    return {
-        "frechet_distance": frechet_distance(real, generated),
-        "kernel_distance": kernel,
-        "kernel_distance_deviation": deviation,
-        "precision": precision,
-        "recall": recall,
-    }
-
-
-def _answers(probabilities, labels=None):
-    guesses = probabilities.argmax(axis=1)
-    share = np.bincount(guesses, minlength=probabilities.shape[1]) * probabilities.shape[1] / len(guesses)
-    figures = {
-        "confidence": float(probabilities.max(axis=1).mean()),
-        "least_class": float(share.min()),
-        "greatest_class": float(share.max()),
-    }
-    return figures if labels is None else figures | {"label_accuracy": float((guesses == labels).mean())}
+    labels = labels if sampler.labels == judge.labels else None
+    return generation.measure(generated, labels, judge, images, split, folder)
 
 
 def _distances(sampler, judge, images, split, count=10_000):
@@ -665,40 +571,6 @@ def _distances(sampler, judge, images, split, count=10_000):
 def _generate(sampler, count, seed):
     latents, labels = sampler.draw(count, seed)
     return sampler(latents, labels), labels
-
-
-def _pixels(images):
-    return np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
-
-
-def _variety(pixels, real):
-    """Distance of an image to its nearest neighbour in the grid, over the same for real images; 0 if all coincide."""
-
-    def nearest(images):
-        flat = images.reshape(len(images), -1).astype(np.float32)
-        distances = np.linalg.norm(flat[:, None] - flat[None], axis=2) + np.diag(np.full(len(flat), np.inf))
-        return float(np.median(distances.min(axis=1)))
-
-    return nearest(pixels) / max(nearest(real), 1e-9)
-
-
-def _nearest_sheet(generated, features, known, judge, path, at_most=10_000):
-    """Generated images, each above the nearest training image in the judge's features: are they only remembered?"""
-    known = known[:at_most]
-    distances = np.linalg.norm(judge(known)[0][None] - features[:, None], axis=2)
-    pairs = np.concatenate([generated, known[distances.argmin(axis=1)]])
-    plots.save_image(plots.montage(pairs, columns=len(generated), scale=3), path)
-
-
-def _rows(figures):
-    kinds = {"generated": figures["metrics"]} | figures["baselines"]
-    names = list(dict.fromkeys(name for row in kinds.values() for name in row))
-    return [{"figure": name} | {kind: row.get(name) for kind, row in kinds.items()} for name in names]
-
-
-def _measured_on(judge, images, split, count):
-    real = min(count, len(images.split(split)[0]))
-    return f"{real} generated images against {images.name}, {split}, in the features of {judge.name}"
 
 
 def _file_entry(path, sampler, metrics, measured_on):
@@ -725,57 +597,6 @@ def _between(latents, steps):
         t = np.linspace(0, 1, steps)[:, None]
         ways.append((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / max(np.sin(angle), 1e-6))
     return np.concatenate(ways).astype(np.float32)
-
-
-def _write_samples(pixels, labels, names, output, columns):
-    suffix = output.suffix.lower()
-    with _clear_errors(output):
-        if suffix:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".png":
-            plots.save_image(plots.montage(pixels, columns=columns), output)
-        elif suffix == ".gif":
-            frames = pixels.repeat(4, axis=1).repeat(4, axis=2)
-            plots.save_animation([*frames, *frames[::-1]], output, milliseconds=60)
-        elif suffix == ".npz":
-            arrays = {"images": pixels} | ({} if labels is None else {"labels": labels})
-            with exporting.atomic(output) as partial, open(partial, "wb") as stream:
-                np.savez_compressed(stream, **arrays)
-        else:
-            output.mkdir(parents=True, exist_ok=True)
-            for index, image in enumerate(pixels):
-                name = "" if labels is None else f"-{names[labels[index]]}"
-                plots.save_image(image, output / f"{index:05}{name.replace('/', '_')}.png")
-
-
-@contextlib.contextmanager
-def _clear_errors(output):
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"cannot write to {output}: {error.strerror or error}") from None
-
-
-def _check_count(count, least):
-    if count < least:
-        raise ValueError(f"count must be {least} or more, got {count}")
-
-
-def _classifiers():
-    return [name for name in zoo.pretrained.names() if zoo.pretrained.card(name)["task"] == "image classification"]
-
-
-def _class_names(judge):
-    return tuple(cards.beside(cards.find(judge)).get("dataset", {}).get("classes") or ())
-
-
-def _inception():
-    try:
-        return keras.applications.InceptionV3(include_top=False, pooling="avg")
-    except Exception as error:  # the downloader has its own
-        raise ValueError(
-            "the weights of inception cannot be downloaded: without a network take --judge auto"
-        ) from error
 
 
 class _GuideGAN(keras.Model):

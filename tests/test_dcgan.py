@@ -13,7 +13,7 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
-from recipes import dcgan, plots, training
+from recipes import dcgan, generation, plots, training
 
 SHAPE = (8, 8, 3)
 EVERYTHING = {
@@ -364,7 +364,7 @@ def test_what_a_run_leaves_behind(run):
     assert all(name in header for name in ("discriminator_accuracy", "kernel_distance", "variety", "least_class"))
     gan = zoo.load(run / "dcgan.keras", compile=True)
     assert gan.generator_optimizer.iterations > 0
-    pixels = dcgan._pixels(gan.generate(3, seed=4))
+    pixels = generation.pixels(gan.generate(3, seed=4))
     sampler = dcgan.Sampler(run)
     assert np.abs(sampler(*sampler.draw(3, 4)).astype(int) - pixels).max() <= 1
 
@@ -464,8 +464,8 @@ def test_a_folder_without_classes(image_folder, tmp_path):
 
 def test_coinciding_images_are_told():
     real = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
-    assert dcgan._variety(real, real) == pytest.approx(1)
-    assert dcgan._variety(np.repeat(real[:1], 20, axis=0), real) == 0
+    assert generation.variety(real, real) == pytest.approx(1)
+    assert generation.variety(np.repeat(real[:1], 20, axis=0), real) == 0
 
 
 def test_benchmark(capfd, run, tmp_path):
@@ -515,25 +515,25 @@ def test_inception_without_its_weights_is_one_line(monkeypatch):
 
     monkeypatch.setattr(keras.applications, "InceptionV3", offline)
     with pytest.raises(ValueError, match="--judge auto"):
-        dcgan.Judge("inception", dcgan.datasets("digits"))
+        generation.Judge("inception", dcgan.datasets("digits"))
 
 
 def test_inception_features_of_small_grey_images(monkeypatch):
     network = keras.applications.InceptionV3
     monkeypatch.setattr(keras.applications, "InceptionV3", lambda **kwargs: network(**kwargs, weights=None))
     images = dcgan.datasets("digits")
-    features, probabilities = dcgan.Judge("inception", images)(images.split("test")[0][:2])
+    features, probabilities = generation.Judge("inception", images)(images.split("test")[0][:2])
     assert features.shape == (2, 2048) and probabilities is None
 
 
 def test_the_published_generator_covers_all_digits(tmp_path):
     sampler = dcgan.Sampler("dcgan")
-    judge = dcgan.Judge("auto", dcgan.datasets("digits"))
+    judge = generation.Judge("auto", dcgan.datasets("digits"))
     pixels = sampler(*sampler.draw(1000, 5))
-    answers = dcgan._answers(judge(pixels)[1], np.arange(1000) % 10)
+    answers = generation.answers(judge(pixels)[1], np.arange(1000) % 10)
     assert answers["confidence"] >= 0.9 and answers["least_class"] >= 0.85 and answers["greatest_class"] <= 1.15
     assert answers["label_accuracy"] >= 0.95
-    assert dcgan._variety(pixels[:64], judge_free_real()) > 0.5
+    assert generation.variety(pixels[:64], judge_free_real()) > 0.5
     card = zoo.pretrained.card("dcgan")
     assert card["metrics"]["confidence"] >= 0.9 and card["judge"] == "mnist_cnn"
 
@@ -544,7 +544,7 @@ def judge_free_real():
 
 def test_the_cards_figure_holds_on_real_data(real_data, tfds_dir):
     images = dcgan.datasets("mnist", data_dir=tfds_dir, manual_dir=real_data / "mnist")
-    judge = dcgan.Judge("auto", images)
+    judge = generation.Judge("auto", images)
     count = 2000
     found = dcgan._distances(dcgan.Sampler("dcgan"), judge, images, "test", count)["frechet_distance"]
     floor = zoo.metrics.frechet_distance(

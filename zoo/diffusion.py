@@ -292,7 +292,10 @@ class Diffusion(Model):
 
     def averaged(self):
         """A copy to use, save or share: its network has the averaged weights, and there are no averages besides."""
-        network = steps.averaged_copy(self.averages or self.network.weights, self.network)
+        return self.with_network(steps.averaged_copy(self.averages or self.network.weights, self.network))
+
+    def with_network(self, network):
+        """The same schedule and objective with another trained network, without averages besides its weights."""
         return type(self)(network, **{**self._settings(), "ema_decay": 0.0})
 
     def _inputs(self, data):

@@ -1,0 +1,221 @@
+"""What the recipes of generative models share: a judge of images, the figures it gives, and files of samples."""
+
+import contextlib
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import zoo
+from recipes import cards, plots
+from recipes.data import images as data
+from zoo import export as exporting
+from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
+
+
+class Judge:
+    """A classifier whose features and answers measure images.
+
+    Attributes:
+        name: Its name, for every table: distances in the features of two networks do not compare.
+        labels: Names of its classes if they are those of the data set, else None.
+    """
+
+    def __init__(self, judge, images):
+        if judge == "auto":
+            judge = next((name for name in _classifiers() if _class_names(name) == images.class_names), "mnist_cnn")
+        self.name = Path(judge).stem if Path(judge).suffix else judge
+        self.labels = None
+        if judge == "inception":
+            self._network, self._outputs = _inception(), 1
+            return
+        model = zoo.load(cards.find(judge))
+        last = model.layers[-1]
+        if not isinstance(last, keras.layers.Dense) or len(model.inputs[0].shape) != 4:
+            raise ValueError(f"the judge must be an image classifier or inception, {judge} is not")
+        self._network, self._outputs = keras.Model(model.inputs, [last.input, last.output]), 2
+        if tuple(_class_names(judge)) == tuple(images.class_names):
+            self.labels = [str(name) for name in images.class_names]
+
+    def __call__(self, pixels):
+        """(features, probabilities or None) of uint8 images (count, height, width, channels)."""
+        shape = self._network.input_shape[1:]
+        shape = tuple(shape) if None not in shape else (299, 299, 3)
+        features, probabilities = [], []
+        for start in range(0, len(pixels), 500):
+            part = data.fit_all(pixels[start : start + 500], shape) / np.float32(255)
+            if self._outputs == 1:
+                features.append(self._network.predict(2 * part - 1, verbose=0))  # its weights want [-1, 1]
+            else:
+                found = self._network.predict(part, batch_size=500, verbose=0)
+                features.append(found[0].reshape(len(part), -1))
+                probabilities.append(found[1])
+        return np.concatenate(features), np.concatenate(probabilities) if self.labels else None
+
+
+def measure(generated, labels, judge, images, split, folder):
+    """Figures and pictures of generated images against one split of real images.
+
+    Args:
+        generated: uint8 (count, height, width, channels); the distances compare as many as there are real ones.
+        labels: Class asked for, (count,), in the judge's classes; or None.
+        judge: A `Judge`.
+        images: An `ImageDataset`.
+        split: Part of it to compare with.
+        folder: Where the pictures are written.
+    """
+    real = images.split(split)[0][: len(generated)]
+    known = images.split("train" if "train" in images.splits and split != "train" else split)[0]
+    floor = known[np.random.default_rng(0).permutation(len(known))[: len(real)]]
+    features, probabilities = judge(generated)
+    real_features, real_probabilities = judge(real)
+    floor_features, floor_probabilities = judge(floor)
+    metrics = compare(real_features, features[: len(real)])
+    baseline = compare(real_features, floor_features)
+    if probabilities is not None:
+        metrics |= answers(probabilities, labels)
+        baseline |= answers(floor_probabilities) | {"real_confidence": float(real_probabilities.max(axis=1).mean())}
+    plots.save_image(plots.montage(generated[:64]), folder / "grid.png")
+    nearest_sheet(generated[:16], features[:16], known, judge, folder / "nearest.png")
+    return {
+        "metrics": metrics,
+        "baselines": {"real images of the training split": baseline},
+        "judge": judge.name,
+        "measured_on": measured_on(judge, images, split, len(generated)),
+    }
+
+
+def compare(real, generated):
+    """Distances between the features (count, dim) of real and of generated images, and precision and recall."""
+    size = min(len(real), len(generated), 5000)  # precision and recall compare every pair
+    precision, recall = precision_and_recall(real[:size], generated[:size])
+    kernel, deviation = kernel_distance(real, generated)
+    return {
+        "frechet_distance": frechet_distance(real, generated),
+        "kernel_distance": kernel,
+        "kernel_distance_deviation": deviation,
+        "precision": precision,
+        "recall": recall,
+    }
+
+
+def answers(probabilities, labels=None):
+    """What a classifier says: its confidence, the least and the greatest class in shares of an equal one, and how often
+    it gives the label."""
+    guesses = probabilities.argmax(axis=1)
+    share = np.bincount(guesses, minlength=probabilities.shape[1]) * probabilities.shape[1] / len(guesses)
+    figures = {
+        "confidence": float(probabilities.max(axis=1).mean()),
+        "least_class": float(share.min()),
+        "greatest_class": float(share.max()),
+    }
+    return figures if labels is None else figures | {"label_accuracy": float((guesses == labels).mean())}
+
+
+def pixels(images):
+    """uint8 of images in [-1, 1]."""
+    return np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
+
+
+def variety(generated, real):
+    """Distance of an image to its nearest neighbour in the grid, over the same for real images; 0 if all coincide."""
+
+    def nearest(images):
+        flat = images.reshape(len(images), -1).astype(np.float32)
+        distances = np.linalg.norm(flat[:, None] - flat[None], axis=2) + np.diag(np.full(len(flat), np.inf))
+        return float(np.median(distances.min(axis=1)))
+
+    return nearest(generated) / max(nearest(real), 1e-9)
+
+
+def nearest_sheet(generated, features, known, judge, path, at_most=10_000):
+    """Generated images, each above the nearest training image in the judge's features: are they only remembered?"""
+    known = known[:at_most]
+    distances = np.linalg.norm(judge(known)[0][None] - features[:, None], axis=2)
+    pairs = np.concatenate([generated, known[distances.argmin(axis=1)]])
+    plots.save_image(plots.montage(pairs, columns=len(generated), scale=3), path)
+
+
+def rows(figures):
+    """The table of figures: one row per figure, generated images beside real ones."""
+    kinds = {"generated": figures["metrics"]} | figures["baselines"]
+    names = list(dict.fromkeys(name for row in kinds.values() for name in row))
+    return [{"figure": name} | {kind: row.get(name) for kind, row in kinds.items()} for name in names]
+
+
+def measured_on(judge, images, split, count):
+    """What a distance was measured on, in words: it means nothing without."""
+    real = min(count, len(images.split(split)[0]))
+    return f"{real} generated images against {images.name}, {split}, in the features of {judge.name}"
+
+
+def class_numbers(labels, names, num_classes, owner):
+    """Class numbers of names or numbers given as text; None for none.
+
+    Raises:
+        ValueError: If there is no such class, or there are no classes.
+    """
+    if not labels:
+        return None
+    if num_classes is None:
+        raise ValueError(f"{owner} has no classes, so no label can be chosen: leave out --label")
+    known = {str(number): number for number in range(num_classes)}
+    known |= {name: number for number, name in enumerate(names)}
+    for label in labels:
+        if label not in known:
+            raise ValueError(f"there is no label {label!r}; accepted: {', '.join(names)}")
+    return [known[label] for label in labels]
+
+
+def write_samples(images, labels, names, output, columns=None):
+    """Writes uint8 images as a grid (.png), an animation (.gif), arrays (.npz), or one PNG each into a folder."""
+    suffix = output.suffix.lower()
+    with clear_errors(output):
+        if suffix:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == ".png":
+            plots.save_image(plots.montage(images, columns=columns), output)
+        elif suffix == ".gif":
+            frames = images.repeat(4, axis=1).repeat(4, axis=2)
+            plots.save_animation([*frames, *frames[::-1]], output, milliseconds=60)
+        elif suffix == ".npz":
+            arrays = {"images": images} | ({} if labels is None else {"labels": labels})
+            with exporting.atomic(output) as partial, open(partial, "wb") as stream:
+                np.savez_compressed(stream, **arrays)
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            for index, image in enumerate(images):
+                name = "" if labels is None else f"-{names[labels[index]]}"
+                plots.save_image(image, output / f"{index:05}{name.replace('/', '_')}.png")
+
+
+@contextlib.contextmanager
+def clear_errors(output):
+    """Says of an error while writing where it happened."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"cannot write to {output}: {error.strerror or error}") from None
+
+
+def check_count(count, least):
+    """Refuses too small a number of images."""
+    if count < least:
+        raise ValueError(f"count must be {least} or more, got {count}")
+
+
+def _classifiers():
+    return [name for name in zoo.pretrained.names() if zoo.pretrained.card(name)["task"] == "image classification"]
+
+
+def _class_names(judge):
+    return tuple(cards.beside(cards.find(judge)).get("dataset", {}).get("classes") or ())
+
+
+def _inception():
+    try:
+        return keras.applications.InceptionV3(include_top=False, pooling="avg")
+    except Exception as error:  # the downloader has its own
+        raise ValueError(
+            "the weights of inception cannot be downloaded: without a network take --judge auto"
+        ) from error
