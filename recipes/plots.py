@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -64,7 +65,7 @@ def save_animation(frames, path, *, milliseconds=200):
         )
 
 
-def confusion_matrix(matrix, class_names, path):
+def confusion_matrix(matrix, class_names, path, *, what="images"):
     """Counts of predicted over true classes; the colour is the share of the true class, mistakes only."""
     count = len(class_names)
     figure = Figure(figsize=(max(5, 0.5 * count + 1.5),) * 2, layout="constrained")
@@ -92,12 +93,12 @@ def confusion_matrix(matrix, class_names, path):
     axes.set_xticks(ticks, [class_names[tick] for tick in ticks], rotation=rotation, parse_math=False)
     axes.set_yticks(ticks, [class_names[tick] for tick in ticks], parse_math=False)
     wrong = int(matrix.sum() - np.trace(matrix))
-    axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.sum():,} images, {wrong:,} wrong")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.sum():,} {what}, {wrong:,} wrong")
     _save(figure, path)
 
 
-def calibration(confidences, correct, error, path, *, bins=15):
-    """Accuracy over confidence, with the number of images per bin: how far one may trust a probability."""
+def calibration(confidences, correct, error, path, *, bins=15, what="images"):
+    """Accuracy over confidence, with the number of examples per bin: how far one may trust a probability."""
     figure = Figure(figsize=(5, 5.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     edges = np.linspace(0, 1, bins + 1)
@@ -111,7 +112,7 @@ def calibration(confidences, correct, error, path, *, bins=15):
     upper.set(ylabel="accuracy", ylim=(0, 1), title=f"expected calibration error {error:.4f}")
     upper.legend(frameon=False, loc="upper left")
     lower.bar(edges[:-1], counts, width=1 / bins, align="edge", color=GREY, edgecolor="white")
-    lower.set(xlabel="confidence", ylabel="images", yscale="log", xlim=(0, 1))
+    lower.set(xlabel="confidence", ylabel=what, yscale="log", xlim=(0, 1))
     for axes in (upper, lower):
         _clean(axes)
     _save(figure, path)
@@ -131,6 +132,83 @@ def sheet(images, captions, path, *, title="", columns=8):
             axes.imshow(images[position].squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xlabel(captions[position], fontsize=9, parse_math=False)
     _save(figure, path)
+
+
+def coloured(image):
+    """A picture of one value in [0, 1] per pixel, (height, width), in colours: uint8 (height, width, 3)."""
+    return np.uint8(255 * colormaps["magma"](image)[..., :3])
+
+
+def spectrogram(image, seconds, frequencies, path):
+    """A spectrogram (bins, frames) in [0, 1] with axes; `frequencies` are those of its rows from below, in hertz."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    figure.colorbar(_spectrogram(axes, image, seconds, frequencies), label="0 is 60 dB below the loudest point")
+    _save(figure, path)
+
+
+def sound(waveform, rate, path, *, title, spectrum, peaks, spectrogram, seen, frequencies, heat=None, timeline=None):
+    """All that is to be seen of a sound, on one page.
+
+    Args:
+        waveform: (samples, channels) in [-1, 1].
+        rate: Samples per second.
+        path: Where to write the picture.
+        title: Headline.
+        spectrum: (hertz, decibels) of the whole.
+        peaks: Its strongest frequencies, dictionaries with "hertz" and "decibels".
+        spectrogram: The whole as an image (bins, frames) in [0, 1], low frequencies below.
+        seen: The window that was classified, likewise.
+        frequencies: Hertz of the rows of both, from below.
+        heat: Where the class was seen, (any, any) in [0, 1], laid over the window; None leaves it out.
+        timeline: (rows with "start" and "end", probabilities (count, classes), class names), or None.
+    """
+    seconds, channels = len(waveform) / rate, waveform.shape[1]
+    figure = Figure(figsize=(11, 2 * channels + 6 + 3 * bool(timeline)), layout="constrained")
+    figure.suptitle(title, parse_math=False)
+    panels = [[f"channel {n + 1}"] * 2 for n in range(channels)] + [["spectrum", "seen"], ["spectrogram"] * 2]
+    heights = [1] * channels + [1.6, 1.6]
+    if timeline:
+        panels, heights = [*panels, ["timeline"] * 2], [*heights, 1.6]
+    axes = figure.subplot_mosaic(panels, height_ratios=heights)
+    for n in range(channels):
+        panel = axes[f"channel {n + 1}"]
+        panel.plot(np.arange(len(waveform)) / rate, waveform[:, n], color=BLUE, linewidth=0.6)
+        panel.set(title=f"channel {n + 1}", xlabel="seconds", xlim=(0, seconds))
+        _clean(panel)
+    panel = axes["spectrum"]
+    panel.plot(*spectrum, color=BLUE, linewidth=0.8)
+    for peak in peaks:
+        panel.plot(peak["hertz"], peak["decibels"], "o", color=ORANGE, markersize=4)
+        panel.annotate(
+            f"{peak['hertz']:.0f} Hz", (peak["hertz"], peak["decibels"]), (3, 4), textcoords="offset points", fontsize=8
+        )
+    panel.set(title="spectrum", xlabel="hertz", ylabel="decibels", ylim=(max(spectrum[1]) - 80, max(spectrum[1]) + 8))
+    _clean(panel)
+    _spectrogram(axes["spectrogram"], spectrogram, seconds, frequencies)
+    panel = axes["seen"]
+    panel.imshow(seen, cmap="gray", aspect="auto", vmin=0, vmax=1, extent=(0, 1, 0, 1))
+    panel.set(xticks=[], yticks=[], title="what the model saw")
+    if heat is not None:
+        panel.imshow(heat, cmap="inferno", aspect="auto", alpha=0.45, extent=(0, 1, 0, 1), interpolation="bilinear")
+        panel.set(title="what the model saw, and where it looked")
+    if timeline:
+        rows, levels, names = timeline
+        middles = np.array([(row["start"] + row["end"]) / 2 for row in rows])
+        edges = np.concatenate([[0], (middles[1:] + middles[:-1]) / 2, [seconds]])
+        panel = axes["timeline"]
+        panel.pcolormesh(edges, np.arange(len(names) + 1), levels.T, cmap="Blues", vmin=0, vmax=1)
+        panel.set(title="timeline", xlabel="seconds", xlim=(0, seconds))
+        panel.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7, parse_math=False)
+    _save(figure, path)
+
+
+def _spectrogram(axes, image, seconds, frequencies):
+    picture = axes.imshow(image, cmap="magma", aspect="auto", vmin=0, vmax=1, extent=(0, seconds, 0, len(frequencies)))
+    ticks = np.linspace(0, len(frequencies) - 1, 7).round().astype(int)
+    axes.set_yticks(ticks + 0.5, [f"{frequencies[tick]:.0f}" for tick in ticks])
+    axes.set(title="spectrogram", xlabel="seconds", ylabel="hertz")
+    return picture
 
 
 def lines(rows, key, path, *, xlabel, ylabel, highlight="restored"):

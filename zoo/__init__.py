@@ -15,6 +15,7 @@ from zoo.denoising_autoencoder import denoising_autoencoder
 from zoo.diffusion import Diffusion, diffusion_unet
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
+from zoo.spectrogram_cnn import spectrogram_cnn
 
 __all__ = [
     "DCGAN",
@@ -28,6 +29,7 @@ __all__ = [
     "mnist_cnn",
     "pretrained",
     "samplers",
+    "spectrogram_cnn",
 ]
 __version__ = "0.1.0"
 

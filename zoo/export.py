@@ -50,7 +50,8 @@ def export(
             dictionary of tensors and inputs map names to `tf.TensorSpec` of static shape. None: one signature
             "serving_default" that takes uint8 pixels and gives the model's outputs, `image_endpoint(model)`.
         representative_data: For "int8": typical raw inputs of the first endpoint, as an array (count, ...) or a
-            dictionary of such arrays by input name. A few hundred are enough.
+            dictionary of such arrays by input name. A few hundred are enough. For several endpoints, a dictionary of
+            these by signature name.
         labels: Names of the classes, stored in the file.
         metadata: JSON-serialisable dictionary, stored in the file.
 
@@ -85,13 +86,15 @@ def export(
     notes = {"labels.txt": "\n".join(labels or []), "metadata.json": json.dumps(metadata or {}, indent=1)}
     with atomic(path) as partial:
         if format == "onnx":
-            _write_onnx(endpoints, partial, notes)
+            with _without_fourier(model):
+                _write_onnx(endpoints, partial, notes)
         elif format == "saved_model":
             _write_saved_model(model, endpoints, partial, notes)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 _write_saved_model(model, endpoints, Path(folder, "model"), {})
-                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data)
+                in_float = [layer.name for layer in model.layers if getattr(layer, "keep_float", False)]
+                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float)
             with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
                 for name, text in notes.items():
                     archive.writestr(name, text)
@@ -120,6 +123,41 @@ def latent_endpoint(model):
     if len(model.inputs) == 2:
         inputs["label"] = tf.TensorSpec((1,), tf.int32, name="label")
     return serve, inputs
+
+
+def sound_endpoint(model, dtype="int16"):
+    """The usual signature of a sound model: "waveform" (1, samples), PCM as int16 or as float32 in [-1, 1], in; its
+    named outputs out."""
+
+    def serve(waveform):
+        outputs = model(_pcm(waveform), training=False)
+        return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
+
+    return serve, {"waveform": tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="waveform")}
+
+
+def stream_endpoint(model, samples, dtype="int16"):
+    """The signature of a sound model for a running stream: "samples" (1, samples), the newest ones, and "memory", the
+    model's whole window before them (zeros at first), in; its named outputs and the next "memory" out.
+
+    Raises:
+        ValueError: If `samples` is not in 1 to the length of the model's window.
+    """
+    (window,) = model.input_shape[1:]
+    if not 1 <= samples <= window:
+        raise ValueError(f"the new samples of a stream must be 1 to the model's {window}, got {samples}")
+
+    def serve(samples, memory):
+        memory = tf.concat([memory[:, samples.shape[1] :], samples], axis=1)
+        outputs = keras.tree.flatten(model(_pcm(memory), training=False))
+        return dict(zip(model.output_names, outputs, strict=True)) | {"memory": memory}
+
+    shapes = {"samples": (1, samples), "memory": (1, window)}
+    return serve, {name: tf.TensorSpec(shape, dtype, name=name) for name, shape in shapes.items()}
+
+
+def _pcm(waveform):
+    return tf.cast(waveform, tf.float32) / 32768.0 if waveform.dtype == tf.int16 else waveform
 
 
 def float32_copy(model):
@@ -196,13 +234,29 @@ def _write_onnx(endpoints, path, notes):
     onnx.save(graph, path)
 
 
-def _write_tflite(folder, path, quantize, endpoints, representative_data):
-    arguments = {"quantize": quantize, "endpoints": list(endpoints)}
+@contextlib.contextmanager
+def _without_fourier(model):
+    """Lets the layers that can do so replace the Fourier transform, which ONNX lacks, by a product with a matrix."""
+    layers = [layer for layer in model.layers if hasattr(layer, "by_matrix")]
+    for layer in layers:
+        layer.by_matrix = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.by_matrix = False
+
+
+def _write_tflite(folder, path, quantize, endpoints, representative_data, in_float=()):
+    arguments = {"quantize": quantize, "endpoints": list(endpoints), "in_float": list(in_float)}
     if quantize == "int8":
         if not isinstance(representative_data, dict):
             inputs = next(iter(endpoints.values()))[1]
             representative_data = {next(iter(inputs)): representative_data}
-        np.savez(folder / "representative.npz", **representative_data)
+        if set(representative_data) != set(endpoints):
+            representative_data = {next(iter(endpoints)): representative_data}
+        for name, data in representative_data.items():
+            np.savez(folder / f"representative-{name}.npz", **data)
     # In a child process: the converter leaks memory, and on some graphs it aborts the process.
     (folder / "arguments.json").write_text(json.dumps(arguments))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -237,12 +291,63 @@ def _convert(folder):
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
-        data = dict(np.load(folder / "representative.npz"))
-        count = len(next(iter(data.values())))
+        data = {path.stem.split("-", 1)[1]: dict(np.load(path)) for path in folder.glob("representative-*.npz")}
         converter.representative_dataset = lambda: (
-            {name: array[index : index + 1] for name, array in data.items()} for index in range(count)
+            (endpoint, {name: array[index : index + 1] for name, array in arrays.items()})
+            for endpoint, arrays in data.items()
+            for index in range(len(next(iter(arrays.values()))))
         )
-    (folder / "model.tflite").write_bytes(converter.convert())
+    if quantize == "int8" and arguments["in_float"]:
+        converted = _quantize_but(converter, arguments["in_float"])
+    else:
+        converted = converter.convert()
+    (folder / "model.tflite").write_bytes(converted)
+
+
+def _quantize_but(converter, layers):
+    """The int8 model with everything in float up to the end of the named layers, whose range eight bits cannot hold."""
+    typical, converter.representative_dataset = converter.representative_dataset, None
+    converter.optimizations, converter.target_spec.supported_ops = [], [tf.lite.OpsSet.TFLITE_BUILTINS]
+    pattern = re.compile(f"/({'|'.join(map(re.escape, layers))})(_\\d+)?/")
+    kept = []
+    for graph in _read_tflite(converter.convert()).subgraphs:
+        names = [[graph.tensors[index].name.decode() for index in operator.outputs] for operator in graph.operators]
+        last = max((index for index, found in enumerate(names) if any(map(pattern.search, found))), default=-1)
+        kept += [name for found in names[: last + 1] for name in found]
+    converter.optimizations, converter.representative_dataset = [tf.lite.Optimize.DEFAULT], typical
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=kept)
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=typical, debug_options=options
+    )
+    return _share_weights(debugger.get_nondebug_quantized_model())
+
+
+def _share_weights(content):
+    """The same `.tflite` with equal weights stored once: the quantizer gives each signature its own."""
+    import flatbuffers
+
+    model = _read_tflite(content)
+    first = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
+    used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _read_tflite(content):
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(content, 0)
 
 
 def operations(path):
@@ -250,7 +355,7 @@ def operations(path):
     from ai_edge_litert import schema_py_generated as schema
 
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+    model = _read_tflite(Path(path).read_bytes())
     codes = [
         code.customCode.decode() if code.customCode else names[max(code.builtinCode, code.deprecatedBuiltinCode)]
         for code in model.operatorCodes
@@ -333,7 +438,13 @@ def _load_onnx(path):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
+    types = {
+        "tensor(uint8)": "uint8",
+        "tensor(int16)": "int16",
+        "tensor(float)": "float32",
+        "tensor(int32)": "int32",
+        "tensor(int64)": "int64",
+    }
     inputs = {value.name: (tuple(value.shape), types[value.type]) for value in session.get_inputs()}
     outputs = [value.name for value in session.get_outputs()]
     notes = session.get_modelmeta().custom_metadata_map

@@ -287,7 +287,7 @@ def fit_all(images, input_shape, fit="pad"):
     return np.stack([_fit(picture, input_shape, fit) for picture in pictures])
 
 
-def _cut(labels, fractions, at_most=5000):
+def cut(labels, fractions, at_most=5000):
     """Cuts off one set of indices per fraction, each class in its proportion, and gives the rest first."""
     random = np.random.default_rng(0)  # the split belongs to the data set, not to a run: it never changes
     parts = [[] for _ in range(len(fractions) + 1)]
@@ -309,7 +309,7 @@ def _complete(splits, sources=None):
         images, labels = splits["train"]
         sources = np.arange(len(labels)) if sources is None else sources
         first = np.unique(sources, return_index=True)[1]
-        parts = _cut(labels[first], [fractions[name] for name in missing])
+        parts = cut(labels[first], [fractions[name] for name in missing])
         rest, *cuts = (np.flatnonzero(np.isin(sources, part)) for part in parts)
         splits = {**splits, "train": (images[rest], labels[rest])}
         splits.update({name: (images[cut], labels[cut]) for name, cut in zip(missing, cuts, strict=True)})
@@ -379,7 +379,12 @@ def _load_folder(folder, input_shape, labelled, fit):
     return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped))
 
 
-def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
+def tfds_builder(dataset, data_dir, *, embedded="digits"):
+    """The builder of a set of tensorflow-datasets; `embedded` is our own set of that kind, for the message.
+
+    Raises:
+        ValueError: If there is no set of that name.
+    """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
@@ -387,24 +392,26 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
     for name in ("absl", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        builder = tfds.builder(dataset, data_dir=data_dir)
+        return tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
         import difflib
 
-        near = difflib.get_close_matches(dataset, ["digits", *tfds.list_builders()], n=1)
+        near = difflib.get_close_matches(dataset, [embedded, *tfds.list_builders()], n=1)
         hint = f" (did you mean {near[0]!r}?);" if near else ";"
         raise ValueError(
-            f"there is no folder or data set {dataset!r}{hint} accepted: digits, a folder, a tensorflow-datasets name"
+            f"there is no folder or data set {dataset!r}{hint} accepted: {embedded}, a folder, "
+            "a tensorflow-datasets name"
         ) from None
-    features = builder.info.features
-    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-    is_dictionary = isinstance(features, tfds.features.FeaturesDict)
-    found = {
-        name for name, kind in kinds.items() if is_dictionary and name in features and isinstance(features[name], kind)
-    }
-    if "image" not in found or (labelled and "label" not in found):
-        kind = "labelled images" if labelled else "images"
-        raise ValueError(f"{dataset} is not a set of {kind}: it has {', '.join(features or [])}")
+
+
+def download(builder, manual_dir, offline=OFFLINE):
+    """Downloads and prepares a set of tensorflow-datasets; `offline` says what to do without a network.
+
+    Raises:
+        ValueError: If it cannot be downloaded.
+    """
+    import tensorflow_datasets as tfds
+
     try:
         builder.download_and_prepare(
             # a folder of its own: the files of mnist and fashion_mnist have the same names, and the first got by hand
@@ -414,7 +421,23 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
         )
     except Exception as error:  # each downloader, and each data set's own code, has its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{dataset} cannot be downloaded ({reason[:120]}); {OFFLINE}") from error
+        raise ValueError(f"{builder.name} cannot be downloaded ({reason[:120]}); {offline}") from error
+
+
+def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
+    import tensorflow_datasets as tfds
+
+    builder = tfds_builder(dataset, data_dir)
+    features = builder.info.features
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    is_dictionary = isinstance(features, tfds.features.FeaturesDict)
+    found = {
+        name for name, kind in kinds.items() if is_dictionary and name in features and isinstance(features[name], kind)
+    }
+    if "image" not in found or (labelled and "label" not in found):
+        kind = "labelled images" if labelled else "images"
+        raise ValueError(f"{dataset} is not a set of {kind}: it has {', '.join(features or [])}")
+    download(builder, manual_dir)
 
     own = features["image"].shape
     shape = input_shape or (own if None not in own else (28, 28, 1))

@@ -1,0 +1,504 @@
+"""Sounds with a class each: an embedded synthesised set, tensorflow-datasets by name, or a folder of sound files.
+
+A split is held in memory as int16, each sound one window of the same length at one rate: a shorter sound stands in the
+middle of zeros, of a longer one the loudest window is taken, or all windows ("windows"). The augmentation is all in
+tf.data and on waveforms, so that the model's own front end sees its result.
+"""
+
+import math
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+import tensorflow as tf
+from scipy import signal
+
+from recipes.data import images, synthesis
+from recipes.data.images import SPLITS, stream, without_autotune
+
+SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"}
+RATES = (4000, 192_000)
+TFDS_RATES = {"spoken_digit": 8000, "gtzan": 22_050, "gtzan_music_speech": 22_050}  # where it does not say
+LICENCES = {"spoken_digit": "CC BY-SA 4.0"}  # where tensorflow-datasets does not say
+OFFLINE = "without a network: --dataset sounds, or --dataset FOLDER of class/*.wav, or --manual-dir with its files"
+
+Channel = Literal["first", "mix"]
+Long = Literal["loudest", "windows"]
+
+
+@dataclass(frozen=True)
+class AudioDataset:
+    """A data set in memory.
+
+    Attributes:
+        name: Its name, or the name of its folder.
+        class_names: One name per class, in the order of the labels.
+        splits: Split name to (waveforms, labels): int16 (count, samples) and int32 (count,).
+        groups: Split name to the speaker or source of each waveform, "" where its name does not tell.
+        sample_rate: Samples per second.
+        version: Version as its publisher gives it, or "".
+        licence: Licence as its publisher gives it, or "".
+        skipped: Files that could not be read.
+        own_splits: Whether the publisher or the folder itself says what the test split is.
+    """
+
+    name: str
+    class_names: tuple
+    splits: dict
+    groups: dict
+    sample_rate: int
+    version: str = ""
+    licence: str = ""
+    skipped: tuple = field(default=())
+    own_splits: bool = False
+
+    @property
+    def samples(self):
+        return next(iter(self.splits.values()))[0].shape[1]
+
+    def split(self, name):
+        """(waveforms, labels) of "train", "validation", "test" or "all"."""
+        if name == "all":
+            waveforms, labels = zip(*self.splits.values(), strict=True)
+            return np.concatenate(waveforms), np.concatenate(labels)
+        if name not in self.splits:
+            raise ValueError(f"the split must be one of {', '.join(self.splits)}, all; got {name!r}")
+        return self.splits[name]
+
+
+@dataclass
+class _Clips:
+    """The sounds of a split before the splits that are missing are cut: lists with one entry per file."""
+
+    waveforms: list
+    labels: list
+    groups: list
+
+
+def load(
+    dataset,
+    *,
+    sample_rate=None,
+    seconds=1.0,
+    channel="first",
+    long="loudest",
+    split_by=None,
+    test_speaker=None,
+    data_dir=None,
+    manual_dir=None,
+):
+    """Loads a data set.
+
+    Args:
+        dataset: "sounds" (embedded, see `recipes.data.synthesis`); a folder `class/*.wav` or
+            `train|validation|test/class/*.wav`, or a flat one whose file names begin with the class
+            (`7_jackson_32.wav`); or the name of any set of tensorflow-datasets with sound and labels.
+        sample_rate: Rate to bring the sounds to; None keeps that of the set, or of the folder's first file.
+        seconds: Length of the window that each sound is brought to.
+        channel: What becomes of two channels: the "first" one, or their "mix".
+        long: What becomes of a longer sound: its "loudest" window, or all "windows" one after the other.
+        split_by: None cuts the splits that are missing by class; "speaker" keeps all of a speaker on one side.
+        test_speaker: With "speaker": whose sounds are the test split; None takes the last fifth of the speakers.
+        data_dir: Where tensorflow-datasets keeps its files (its own default when None).
+        manual_dir: Folder with the original files of the set, got by hand, for a machine without a network.
+
+    Returns:
+        An `AudioDataset` with the splits "train", "validation" and "test". A split by speaker takes all sounds of the
+        set, whatever the publisher's own splits, and cuts the validation split from the other speakers by class.
+
+    Raises:
+        ValueError: If there is no such data set, it is not one of labelled sounds, or it cannot be downloaded.
+    """
+    if not 0.05 <= seconds <= 60:
+        raise ValueError(f"seconds must be in [0.05, 60], got {seconds}")
+    if sample_rate is not None:
+        _check_rate("sample_rate", sample_rate)
+    if test_speaker is not None and split_by != "speaker":
+        raise ValueError(f"test_speaker={test_speaker} goes with split_by=speaker, got split_by={split_by}")
+    if manual_dir is not None and not Path(manual_dir).is_dir():
+        raise ValueError(f"there is no folder {manual_dir} (manual_dir)")
+    if dataset == "sounds":
+        about, clips = _load_sounds(sample_rate or 8000)
+    elif Path(dataset).is_dir():
+        about, clips = _load_folder(Path(dataset), sample_rate, channel)
+    elif dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
+        raise ValueError(f"there is no folder {dataset}")
+    else:
+        about, clips = _load_tfds(dataset, sample_rate, channel, data_dir, manual_dir)
+    about["own_splits"] = "test" in clips and split_by is None
+    if split_by == "speaker":
+        clips = _by_speaker(clips, test_speaker, about["name"])
+    samples = round(seconds * about["sample_rate"])
+    splits, groups = {}, {}
+    for name, part in _complete(clips, about["class_names"]).items():
+        pieces = [fit(waveform, samples, long) for waveform in part.waveforms]
+        source = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+        splits[name] = np.concatenate(pieces), np.array(part.labels, np.int32)[source]
+        groups[name] = [part.groups[index] for index in source]
+    return AudioDataset(splits=splits, groups=groups, **about)
+
+
+def read(path, sample_rate, channel="first"):
+    """Reads a sound file as float32 (samples,) in [-1, 1] at a rate, of one channel.
+
+    Raises:
+        ValueError: If the file is no sound, or one that is not taken: empty, with NaN, of a rate outside `RATES` or of
+            more than two channels.
+    """
+    waveform, rate = read_channels(path)
+    return resample(one_channel(waveform, channel), rate, sample_rate)
+
+
+def read_channels(path):
+    """Reads a sound file as it is: (float32 (samples, 1 or 2) in [-1, 1], samples per second); raises as `read`."""
+    try:
+        waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        if not Path(path).exists():
+            raise ValueError(f"there is no sound {path}") from None
+        if Path(path).is_dir():
+            raise ValueError(f"{path} is a folder, not a sound") from None
+        try:
+            Path(path).open("rb").close()
+        except PermissionError:
+            raise ValueError(f"{path} may not be read: permission denied") from None
+        raise ValueError(f"{path} is not a sound that can be read (WAV, FLAC, OGG, MP3, AIFF)") from error
+    if not len(waveform):
+        raise ValueError(f"{path} has no samples: its length is zero")
+    if waveform.shape[1] > 2:
+        raise ValueError(f"{path} has {waveform.shape[1]} channels: accepted are one and two")
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"{path} has {(~np.isfinite(waveform)).sum():,} samples that are no numbers (NaN or infinite)")
+    _check_rate(path, rate)
+    return waveform, rate
+
+
+def one_channel(waveform, channel="first"):
+    """(samples,) of (samples, 1 or 2): the "first" channel or the "mix" of both."""
+    return waveform[:, 0] if channel == "first" else waveform.mean(axis=1, dtype=np.float32)
+
+
+def resample(waveform, rate, sample_rate):
+    """A waveform (samples,) of one rate at another."""
+    if rate == sample_rate:
+        return waveform
+    common = math.gcd(rate, sample_rate)
+    return np.float32(signal.resample_poly(waveform, sample_rate // common, rate // common))
+
+
+def fit(waveform, samples, long="loudest"):
+    """Brings a waveform (any length,) to windows, int16 (count, samples).
+
+    A shorter one stands in the middle of zeros. Of a longer one, "loudest" takes the window of most energy, "windows"
+    all of them one after the other, the last one flush with the end.
+    """
+    waveform = np.rint(np.clip(waveform, -1, 32767 / 32768) * 32768).astype(np.int16)
+    surplus = len(waveform) - samples
+    if surplus <= 0:
+        return np.pad(waveform, (-surplus // 2, -surplus - -surplus // 2))[None]
+    if long == "windows":
+        starts = [*range(0, surplus, samples), surplus]
+    else:
+        energy = np.concatenate([[0], np.cumsum(waveform.astype(np.float64) ** 2)])
+        starts = [int(np.argmax(energy[samples:] - energy[:-samples]))]
+    return np.stack([waveform[start : start + samples] for start in starts])
+
+
+def files(folder):
+    """Sound files below a folder, sorted, hidden ones left out."""
+    found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def speaker(name):
+    """The speaker or source that a file name tells, or "": CLASS_SPEAKER_NUMBER.wav or SPEAKER_nohash_NUMBER.wav."""
+    match = re.fullmatch(r"(\w+)_nohash_\d+|[^_]+_(.+)_\d+", Path(name).stem)
+    return (match[1] or match[2]) if match else ""
+
+
+# Augmentation
+
+
+def training_batches(
+    waveforms, labels, *, num_classes, sample_rate, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0
+):
+    """One endless-looking stream over all epochs: float32 waveforms in [-1, 1] and one-hot labels.
+
+    The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number, so a resumed
+    training hears what an uninterrupted one would have.
+
+    Args:
+        waveforms: int16 (count, samples).
+        labels: int (count,).
+        num_classes: Width of the one-hot labels.
+        sample_rate: Samples per second.
+        batch_size: Sounds per batch.
+        steps: Batches per epoch, at most count // batch_size.
+        epochs: Number of epochs of the whole training.
+        first_epoch: Where a resumed training goes on.
+        seed: Seed of order and augmentation.
+        augment: Strength of the augmentation, 0 for none; see `alter`.
+    """
+    with tf.device("cpu"):
+        waveforms, labels = tf.constant(waveforms), tf.constant(labels, tf.int32)
+
+    def batch(step, chosen):
+        x = tf.cast(tf.gather(waveforms, chosen), tf.float32) / 32768.0
+        if augment:
+            x = alter(x, [seed, step], sample_rate=sample_rate, strength=augment)
+        return x, tf.one_hot(tf.gather(labels, chosen), num_classes)
+
+    return stream(
+        batch, len(labels), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
+    )
+
+
+def evaluation_batches(waveforms, labels, *, num_classes, batch_size=256):
+    """A split in order: float32 waveforms in [-1, 1] and one-hot labels."""
+    # a first batch that replicas share evenly: Keras averages it over them to build the model
+    batch_size = min(batch_size, 1 << (len(labels).bit_length() - 1))
+    examples = tf.data.Dataset.from_tensor_slices((waveforms, labels)).batch(batch_size)
+    examples = examples.map(lambda x, y: (tf.cast(x, tf.float32) / 32768.0, tf.one_hot(y, num_classes)))
+    return without_autotune(examples.prefetch(2))
+
+
+def alter(waveforms, seed, *, sample_rate, strength=1.0):
+    """Makes another recording of each sound of a batch, by another voice in another room; same seed, same result.
+
+    At strength 1, each drawn on its own: speed and with it the pitch and the resonances, as of a shorter or longer
+    vocal tract, by up to 22 %; a shift of up to a fifth of the window; an equaliser of some 5 dB; in half of the sounds
+    an echo of up to 0.1 s; in three quarters noise from white to brown at 5 to 45 dB below the sound; and a gain within
+    10 dB.
+
+    Args:
+        waveforms: float32 (batch, samples) in [-1, 1].
+        seed: Two integers.
+        sample_rate: Samples per second.
+        strength: Factor of the ranges of speed, shift, equaliser and echo, in (0, 2].
+
+    Returns:
+        float32, same shape, in [-1, 1].
+    """
+    number_seed, curve_seed, echo_seed, noise_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4))
+    count, samples = tf.shape(waveforms)[0], waveforms.shape[1]
+    numbers = tf.random.stateless_uniform((9, count, 1), number_seed)
+
+    def drawn(row, low, high):
+        return low + (high - low) * numbers[row]
+
+    x = respeed(waveforms, tf.exp(drawn(0, -0.2, 0.2) * strength), drawn(1, -0.2, 0.2) * strength * samples)
+    sounding = tf.reduce_sum(tf.cast(x != 0, tf.float32), axis=1, keepdims=True)
+    power = tf.reduce_sum(x * x, axis=1, keepdims=True) / tf.maximum(sounding, 1.0)
+
+    # equaliser, echo and noise in one go, as factors and a sum of spectra
+    length = samples + samples // 5  # room for the echo
+    waves = _waves(length // 2 + 1)
+    decibels = tf.matmul(4.0 * strength * tf.random.stateless_normal((count, len(waves)), curve_seed), waves)
+    loud = tf.where(numbers[2] < 0.5, 0.0, drawn(3, 0.0, 0.7) * strength)
+    echo = _echo(echo_seed, 0.01 * 10.0 ** numbers[4], loud, sample_rate, samples // 5)
+    factor = tf.signal.rfft(echo, [length]) * tf.cast(10.0 ** (decibels / 20), tf.complex64)
+    level = tf.where(numbers[5] < 0.25, 0.0, tf.sqrt(power) * 10.0 ** (-drawn(6, 5.0, 45.0) / 20))
+    noise = _coloured_noise(noise_seed, drawn(7, 0.0, 2.0), length) * tf.cast(level, tf.complex64)
+    x = tf.signal.irfft(tf.signal.rfft(x, [length]) * factor + noise, [length])[:, :samples]
+    return tf.clip_by_value(x * 10.0 ** (drawn(8, -10.0, 10.0) / 20), -1.0, 1.0)
+
+
+def respeed(waveforms, speed, shift):
+    """Plays each waveform of a batch faster (speed > 1, all frequencies rise) or slower, about its middle, and later.
+
+    Args:
+        waveforms: float32 (batch, samples).
+        speed: float32 (batch, 1).
+        shift: Samples to move each to the right, float32 (batch, 1).
+
+    Returns:
+        float32, same shape; silence outside.
+    """
+    samples, finer = waveforms.shape[1], 2
+    middle = (samples - 1) / 2
+    # straight lines between the points of a finer grid, as a picture of one row: far faster than gathering
+    x = finer * tf.signal.irfft(tf.signal.rfft(waveforms), [finer * samples])
+    zero, one = tf.zeros_like(speed), tf.ones_like(speed)
+    rows = [finer * speed, zero, finer * (middle - speed * (middle + shift)), zero, one, zero, zero, zero]
+    x = tf.raw_ops.ImageProjectiveTransformV3(
+        images=x[:, None, :, None],
+        transforms=tf.concat(rows, axis=1),
+        output_shape=(1, samples),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    return x[:, 0, :, 0]
+
+
+def _waves(bins):
+    """What an equaliser's curve is made of: five cosines over the logarithm of the frequency, (5, bins)."""
+    place = np.log(np.arange(bins) + bins / 40)
+    place = (place - place[0]) / (place[-1] - place[0])
+    return np.cos(np.pi * np.outer(np.arange(1, 6), place)).astype(np.float32)
+
+
+def _echo(seed, decay, loud, sample_rate, length):
+    """Responses of a room, (batch, length): the sound itself, and noise that dies away in `decay` seconds."""
+    time = np.arange(length, dtype=np.float32) / sample_rate
+    tail = tf.random.stateless_normal((tf.shape(decay)[0], length), seed) * tf.exp(-time / decay)
+    tail *= np.float32(time > 0.002)
+    tail *= loud / tf.sqrt(tf.reduce_sum(tail * tail, axis=1, keepdims=True) + 1e-9)
+    return tail + np.eye(1, length, dtype=np.float32)
+
+
+def _coloured_noise(seed, colour, length):
+    """Spectra (batch, length // 2 + 1) of noise of mean square 1 whose power falls with the frequency to `colour`."""
+    bins = length // 2 + 1
+    frequency = np.maximum(np.arange(bins, dtype=np.float32), bins / 80) / bins
+    normal = tf.random.stateless_normal((2, tf.shape(colour)[0], bins), seed) * frequency ** (-colour / 2)
+    normal *= length / tf.sqrt(2 * tf.reduce_sum(normal**2, axis=(0, 2)))[:, None]
+    return tf.complex(normal[0], normal[1])
+
+
+# Loading
+
+
+def _check_rate(what, rate):
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"{what} has {rate:,} samples per second: accepted are {RATES[0]:,} to {RATES[1]:,}")
+
+
+def _load_sounds(sample_rate):
+    waveforms, labels = synthesis.synthesise(sample_rate=sample_rate)
+    clips = _Clips(list(waveforms), list(labels), [""] * len(labels))
+    about = {"name": "sounds", "class_names": synthesis.CLASSES, "sample_rate": sample_rate}
+    return about | {"version": "1", "licence": "Apache-2.0"}, {"train": clips}
+
+
+def _load_folder(folder, sample_rate, channel):
+    roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()} or {"train": folder}
+    found = {split: [(path, _class_of(path, root)) for path in files(root)] for split, root in roots.items()}
+    names = sorted({name for entries in found.values() for _, name in entries})
+    if not names:
+        raise ValueError(f"{folder} has no sounds: it should hold class/*.wav (or FLAC, OGG), or CLASS_*.wav")
+    if len(names) < 2:
+        raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more")
+    skipped, clips = [], {}
+    for split, entries in found.items():
+        if sample_rate is None:
+            sample_rate = _first_rate(path for path, _ in entries)
+
+        def read_or_none(entry, sample_rate=sample_rate):
+            try:
+                return read(entry[0], sample_rate, channel)
+            except ValueError as error:
+                print(f"skipped: {error}", file=sys.stderr)
+                return None
+
+        with ThreadPoolExecutor() as pool:
+            waveforms = list(pool.map(read_or_none, entries))
+        skipped += [str(path) for (path, _), waveform in zip(entries, waveforms, strict=True) if waveform is None]
+        good = [(waveform, *entry) for waveform, entry in zip(waveforms, entries, strict=True) if waveform is not None]
+        if good:
+            waveforms, paths, classes = zip(*good, strict=True)
+            clips[split] = _Clips(
+                list(waveforms), [names.index(name) for name in classes], [speaker(path) for path in paths]
+            )
+    if not clips:
+        raise ValueError(f"{folder} has no sound that can be read: {len(skipped)} files were skipped")
+    about = {"name": folder.resolve().name, "class_names": tuple(names), "sample_rate": sample_rate}
+    return about | {"skipped": tuple(skipped)}, clips
+
+
+def _class_of(path, root):
+    """The folder right below the root, or in a flat folder the part of the file name before the first "_" or "-"."""
+    parts = path.relative_to(root).parts
+    return parts[0] if len(parts) > 1 else re.split("[_-]", path.stem)[0]
+
+
+def _first_rate(paths):
+    for path in paths:
+        try:
+            return read_channels(path)[1]
+        except ValueError:
+            continue
+    return 8000
+
+
+def _load_tfds(dataset, sample_rate, channel, data_dir, manual_dir):
+    import tensorflow_datasets as tfds
+
+    builder = images.tfds_builder(dataset, data_dir, embedded="sounds")
+    features = builder.info.features
+    kinds = {"audio": tfds.features.Audio, "label": tfds.features.ClassLabel}
+    if not all(name in (features or {}) and isinstance(features[name], kind) for name, kind in kinds.items()):
+        raise ValueError(f"{dataset} is not a set of labelled sounds: it has {', '.join(features or [])}")
+    images.download(builder, manual_dir, OFFLINE)
+    rate = features["audio"].sample_rate or TFDS_RATES.get(dataset, 16_000)
+    sample_rate = sample_rate or rate
+    clips = {}
+    for split in (name for name in SPLITS if name in builder.info.splits):
+        part = _Clips([], [], [])
+        for example in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)):
+            waveform = example["audio"]
+            if waveform.dtype.kind == "i":
+                waveform = waveform / 32768  # tensorflow-datasets keeps 16 bits, whatever its type
+            waveform = np.float32(waveform).reshape(len(waveform), -1)
+            part.waveforms.append(resample(one_channel(waveform, channel), rate, sample_rate))
+            part.labels.append(int(example["label"]))
+            name = example.get("audio/filename", b"").decode()
+            part.groups.append((speaker(name), name))
+        clips[split] = part
+    if dataset == "spoken_digit":
+        clips = _recordings_0_to_4_are_the_test(clips["train"])
+    for part in clips.values():
+        part.groups = [group for group, _ in part.groups]
+    about = {"name": dataset, "class_names": tuple(features["label"].names), "sample_rate": sample_rate}
+    licence = builder.info.redistribution_info.license or LICENCES.get(dataset, "")
+    return about | {"version": str(builder.info.version), "licence": licence}, clips
+
+
+def _recordings_0_to_4_are_the_test(clips):
+    """The publisher's own split of the spoken digits, which tensorflow-datasets leaves out."""
+    test = [int(Path(name).stem.split("_")[2]) < 5 for _, name in clips.groups]
+    return {"train": _choose(clips, np.flatnonzero(~np.array(test))), "test": _choose(clips, np.flatnonzero(test))}
+
+
+def _choose(clips, indices):
+    return _Clips(*([column[index] for index in indices] for column in (clips.waveforms, clips.labels, clips.groups)))
+
+
+def _by_speaker(clips, test_speaker, name):
+    """All sounds as "train" and "test", no speaker in both."""
+    parts = clips.values()
+    whole = _Clips(*([one for part in parts for one in getattr(part, column)] for column in vars(next(iter(parts)))))
+    speakers = sorted(set(whole.groups))
+    if "" in speakers or len(speakers) < 2:
+        raise ValueError(
+            f"{name} cannot be split by speaker: the names should be CLASS_SPEAKER_NUMBER.wav of two speakers or more, "
+            f"found {', '.join(filter(None, speakers)) or 'none'}"
+        )
+    if test_speaker is not None and test_speaker not in speakers:
+        raise ValueError(f"there is no speaker {test_speaker!r} in {name}: accepted are {', '.join(speakers)}")
+    held_out = [test_speaker] if test_speaker is not None else speakers[-max(1, len(speakers) // 5) :]
+    is_test = np.array([group in held_out for group in whole.groups])
+    return {"train": _choose(whole, np.flatnonzero(~is_test)), "test": _choose(whole, np.flatnonzero(is_test))}
+
+
+def _complete(clips, class_names):
+    """Adds the splits that a data set lacks, cut from "train" by class."""
+    fractions = {"validation": 0.1, "test": 0.2}
+    missing = [name for name in fractions if name not in clips]
+    if "train" in clips and missing:
+        labels = np.array(clips["train"].labels)
+        counts = np.bincount(labels, minlength=len(class_names))
+        if counts.min() < 1 + len(missing):
+            few = class_names[int(counts.argmin())]
+            raise ValueError(
+                f"class {few} has {counts.min()} readable sounds: the splits need {1 + len(missing)} per class"
+            )
+        rest, *cuts = images.cut(labels, [fractions[name] for name in missing])
+        parts = {name: _choose(clips["train"], cut) for name, cut in zip(missing, cuts, strict=True)}
+        clips = {**clips, **parts, "train": _choose(clips["train"], rest)}
+    return {name: clips[name] for name in SPLITS if name in clips}

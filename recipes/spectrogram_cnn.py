@@ -1,0 +1,879 @@
+"""Sound classifier: what a sound file, or a microphone, lets hear, by its spectrogram.
+
+Data: eight kinds of sound made by formula, which need no network; `--dataset spoken_digit`, `speech_commands`, `gtzan`
+or any set of tensorflow-datasets with sound and labels; or a folder `class/*.wav`, or one of `class_speaker_1.wav`.
+Speed, pitch, echo, equaliser, noise and tempo are drawn anew in every epoch, so that a voice never heard is understood.
+
+    zoo train spectrogram_cnn --dataset spoken_digit
+
+FIGURES
+"""
+
+import csv
+import io
+import json
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import soundfile
+import tensorflow as tf
+from scipy import signal
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from tyro.conf import Positional
+
+import zoo
+from recipes import benchmark as timing
+from recipes import cards, exports, plots, training
+from recipes.data import audio as data
+from zoo import export as exporting
+from zoo.metrics import expected_calibration_error
+from zoo.spectrogram_cnn import Spectrogram
+
+TASK = "sound classification"
+
+
+def datasets(dataset="sounds", **options):
+    """Loads "sounds", a set of tensorflow-datasets or a folder; the options are those of `recipes.data.audio.load`."""
+    return data.load(str(dataset), **options)
+
+
+@training.resumable
+def train(
+    *,
+    dataset: str = "sounds",
+    split_by: Literal["class", "speaker"] = "class",
+    test_speaker: str | None = None,
+    seconds: float = 1.0,
+    sample_rate: int | None = None,
+    channel: data.Channel = "first",
+    long: data.Long = "loudest",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 4e-3,
+    weight_decay: float = 0.05,
+    label_smoothing: float = 0.1,
+    augment: float = 1.0,
+    spec_augment: float = 1.0,
+    frontend: Literal["stft", "log_mel"] = "log_mel",
+    window: float = 0.032,
+    stride: float = 0.016,
+    mel_bins: int = 40,
+    architecture: Literal["plain", "depthwise"] = "depthwise",
+    filters: tuple[int, ...] | None = None,
+    blocks: int = 2,
+    dropout: float = 0.2,
+    weights: str | None = None,
+    seed: int = 0,
+    deterministic: bool = True,
+    precision: training.Precision = "float32",
+    device: training.Device = "auto",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+):
+    """Trains a sound classifier (AdamW, one warm-up and cosine cycle) and measures it on the test split.
+
+    The last epoch is kept: the validation split has the same speakers, so it cannot say what a new one will find.
+
+    Args:
+        dataset: sounds, a folder of class/*.wav or class_*.wav, or a name of tensorflow-datasets (spoken_digit, ...).
+        split_by: class cuts missing splits by class; speaker tests on speakers that the training does not hear.
+        test_speaker: With --split-by speaker: whose sounds are the test split; by default the last fifth of them.
+        seconds: Length of sound that the model looks at: a shorter sound is padded, of a longer one see --long.
+        sample_rate: Samples per second of the model; by default those of the data set.
+        channel: What becomes of two channels: the first one, or their mix.
+        long: What becomes of a longer sound: its loudest window, or all windows one after the other.
+        epochs: Passes over the data; by default 60, and more for a small set, until 1,500 steps are done.
+        batch_size: Sounds per step; by default 64, and less for a small set, so that an epoch has 20 steps.
+        learning_rate: Highest learning rate of the cycle.
+        weight_decay: Decoupled weight decay of AdamW, of the kernels only.
+        label_smoothing: Share of the target spread over all classes, in [0, 1).
+        augment: Strength of the random speed, shift, equaliser and echo, with noise and gain; 0 for none.
+        spec_augment: Strength of the random tempo and of the masks on the spectrogram; 0 for none.
+        frontend: stft (all frequencies) or log_mel (bands).
+        window: Seconds of each short-time spectrum.
+        stride: Seconds from one spectrum to the next.
+        mel_bins: Number of mel bands.
+        architecture: plain or depthwise.
+        filters: Filters of each stage of the network; by default those of the architecture.
+        blocks: Residual blocks per stage of depthwise.
+        dropout: Share of the last features dropped in training.
+        weights: Model to start from: a published data set's name or a .keras file; it decides the network.
+        seed: Seed of weights, order and augmentation.
+        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
+        precision: Precision of the computation; the model is saved in float32.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder of the run; by default a new one, runs/spectrogram_cnn/TIME-DATASET.
+        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+    """
+    arguments = dict(locals())
+    training.check_positive(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, window=window, stride=stride
+    )
+    training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
+    training.check_range(0, math.inf, weight_decay=weight_decay)
+    training.check_range(0, 2.01, augment=augment, spec_augment=spec_augment)
+    training.check_range(0, 2**31, seed=seed)
+    if weights is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+    environment = cards.environment()
+    training.seed_everything(seed, deterministic)
+    strategy = training.distribution(device)
+    sounds = datasets(
+        dataset,
+        sample_rate=sample_rate,
+        seconds=seconds,
+        channel=channel,
+        long=long,
+        split_by=split_by,
+        test_speaker=test_speaker,
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+    )
+    x, y = sounds.split("train")
+    num_classes = len(sounds.class_names)
+    replicas = strategy.num_replicas_in_sync
+    batch_size = math.ceil((batch_size or min(64, max(1, len(y) // 20))) / replicas) * replicas
+    batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
+    epochs = epochs or max(60, math.ceil(1500 / steps))
+
+    with strategy.scope(), training.precision(precision):
+        model = zoo.spectrogram_cnn(
+            (sounds.samples,),
+            num_classes,
+            sample_rate=sounds.sample_rate,
+            window=round(window * sounds.sample_rate),
+            stride=round(stride * sounds.sample_rate),
+            frontend=frontend,
+            mel_bins=mel_bins,
+            architecture=architecture,
+            filters=filters,
+            blocks=blocks,
+            dropout=dropout,
+            augment=spec_augment,
+            weights=weights,
+        )
+        warm_up = max(1, steps * epochs // 5)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
+        )
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        model.compile(
+            optimizer,
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
+            metrics=["accuracy"],
+            # a mirrored loop of several steps fails in TensorFlow 2.21
+            steps_per_execution=1 if replicas > 1 else steps_per_execution,
+        )
+    run = training.start("spectrogram_cnn", arguments)
+    card = {
+        "name": "spectrogram_cnn",
+        "builder": "spectrogram_cnn",
+        "task": TASK,
+        "dataset": cards.dataset_entry(sounds) | {"classes": sounds.class_names},
+        "sound": {"sample_rate": sounds.sample_rate, "seconds": seconds, "channel": channel, "long": long},
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": sounds.licence},
+        **environment,
+    }
+    if split_by == "speaker":
+        card["dataset"]["test_speakers"] = sorted(set(sounds.groups["test"]))
+    print(f"{sounds.name}: {len(y):,} sounds for training, {model.count_params():,} parameters, {epochs} epochs")
+
+    def batches(first_epoch):
+        return data.training_batches(
+            x,
+            y,
+            num_classes=num_classes,
+            sample_rate=sounds.sample_rate,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=epochs,
+            first_epoch=first_epoch,
+            seed=seed,
+            augment=augment,
+        )
+
+    validation = data.evaluation_batches(*sounds.split("validation"), num_classes=num_classes)
+    try:
+        training.fit(model, batches, run=run, epochs=epochs, steps=steps, validation=validation, monitor=None)
+    except KeyboardInterrupt:
+        training.keep_interrupted(run, exporting.float32_copy(model), card)
+        raise
+    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+    cards.write(run.folder, card)
+    classifier = Classifier(run.folder)
+    figures = measure(classifier, *sounds.split("test"), sounds.class_names, run.folder, groups=sounds.groups["test"])
+    plots.curves(run.history, run.folder / "curves.png")
+    one = sounds.split("test")[0][:1]
+    card |= figures | {
+        "files": [
+            cards.file_entry(
+                run.folder / "model.keras",
+                metrics={"accuracy": figures["metrics"]["accuracy"]},
+                measured_on=f"{sounds.name}, test",
+                latency_ms=round(timing.latency(lambda: classifier(one)), 4),
+            )
+        ],
+        "training": cards.training_entry(
+            "spectrogram_cnn",
+            train,
+            run,
+            batch_size=batch_size,
+            validation={"accuracy": run.history[-1]["val_accuracy"]},
+        ),
+    }
+    cards.write(run.folder, card)
+    training.finish(run)
+    print(f"test accuracy {figures['metrics']['accuracy']:.4f}; model, card and pictures are in {run.folder}")
+    return {
+        "output": run.folder,
+        "model": run.folder / "model.keras",
+        "epochs": len(run.history),
+        **figures,
+        "parameters": card["parameters"],
+        "seconds": card["training"]["seconds"],
+    }
+
+
+def evaluate(
+    *,
+    model: str = "spectrogram_cnn",
+    dataset: str = "sounds",
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    split_by: Literal["class", "speaker"] = "class",
+    test_speaker: str | None = None,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Measures a model: accuracy, by class and by speaker, confusion matrix, calibration, sheets of spectrograms.
+
+    Args:
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        dataset: sounds, a folder of class/*.wav or class_*.wav, or a name of tensorflow-datasets (spoken_digit, ...).
+        split: Part of the data set to measure on; by default test, and all of a folder that has no test split and that
+            the model was not trained on.
+        split_by: class or speaker, as in training.
+        test_speaker: With --split-by speaker: whose sounds are the test split; by default the last fifth of them.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the pictures and evaluation.json; by default a new one under runs/spectrogram_cnn.
+    """
+    classifier = Classifier(model)
+    sounds = classifier.datasets(
+        dataset, split_by=split_by, test_speaker=test_speaker, data_dir=data_dir, manual_dir=manual_dir
+    )
+    if split is None:
+        foreign = Path(dataset).is_dir() and sounds.name != classifier.card.get("dataset", {}).get("name")
+        split = "all" if foreign and not sounds.own_splits and split_by == "class" else "test"
+    x, y = sounds.split(split)
+    y = classifier.match_labels(sounds.class_names, y)
+    folder = training.output_folder("spectrogram_cnn", f"evaluate-{sounds.name}", output)
+    groups = [one for part in sounds.groups for one in sounds.groups[part] if split in ("all", part)]
+    figures = {
+        "model": classifier.path,
+        "dataset": sounds.name,
+        "split": split,
+        "sounds": len(y),
+        "skipped_files": len(sounds.skipped),
+        **measure(classifier, x, y, classifier.labels, folder, groups=groups),
+    }
+    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(figures["per_class"]))
+    if figures["per_speaker"]:
+        print(f"\n{cards.table(figures['per_speaker'])}")
+    print(
+        f"\naccuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} sounds of {sounds.name} ({split}); "
+        f"pictures are in {folder}"
+    )
+    return {**figures, "output": folder}
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]] = (),
+    *,
+    model: str = "spectrogram_cnn",
+    microphone: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    channel: data.Channel | None = None,
+    spectrogram: Path | None = None,
+    bare: bool = False,
+    output: Path | None = None,
+):
+    """Names what is to be heard: a table, also as CSV and JSON, and for each sound a picture of what the model saw.
+
+    The label of a sound longer than the model's window is that of its loudest window; what is heard when is in the
+    timeline. The picture shows the waveform of each channel, the spectrum with its strongest frequencies, the
+    spectrogram, where on it the model looked (Grad-CAM, for Keras models), and the timeline.
+
+    Args:
+        paths: Sound files (WAV, FLAC, OGG, ...) and folders of them.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        microphone: Seconds to record and to name, beside or instead of files.
+        window: Seconds of each entry of the timeline, at most and by default the model's own.
+        hop: Seconds from one entry of the timeline to the next; by default half a window.
+        channel: What becomes of two channels: the first one, or their mix; by default as the model was trained.
+        spectrogram: Where to write the spectrogram of one sound as a picture of its own (PNG).
+        bare: Whether that picture is the image alone, without axes and colour bar.
+        output: Folder for the results; by default a new one under runs/spectrogram_cnn.
+    """
+    training.check_positive(microphone=microphone, window=window, hop=hop)
+    if bare and spectrogram is None:
+        raise ValueError("--bare goes with --spectrogram PICTURE.png")
+    if spectrogram is not None and spectrogram.suffix.lower() != ".png":
+        raise ValueError(f"--spectrogram is a name of a PNG picture, got {spectrogram}")
+    if not paths and microphone is None:
+        raise ValueError("no sound given: name sound files or folders of them, or --microphone SECONDS")
+    classifier = Classifier(model)
+    window = classifier.seconds if window is None else window
+    if window > classifier.seconds:
+        raise ValueError(f"window is at most the model's {classifier.seconds:g} seconds, got {window:g}")
+    found, skipped = _read_all(paths)
+    if microphone is not None:
+        found.append((Path("microphone.wav"), *_record(microphone, classifier.sample_rate)))
+    if spectrogram is not None and len(found) != 1:
+        raise ValueError(f"--spectrogram shows one sound, got {len(found)}")
+    folder = training.output_folder("spectrogram_cnn", "predict", output)
+    if microphone is not None:
+        with exporting.atomic(folder / "microphone.wav") as partial:
+            soundfile.write(partial, found[-1][1], found[-1][2], format="WAV")
+    predictions = []
+    for path, waveform, rate in found:
+        mono = data.resample(data.one_channel(waveform, channel or classifier.channel), rate, classifier.sample_rate)
+        pcm = data.fit(mono, classifier.samples)
+        (probabilities,) = classifier(pcm)
+        best = int(probabilities.argmax())
+        timeline, levels = classifier.timeline(mono, window, window / 2 if hop is None else hop)
+        peaks = strongest_frequencies(mono, classifier.sample_rate)
+        picture = _new_name(folder, path, predictions)
+        row = {
+            "file": str(path),
+            "label": classifier.labels[best],
+            "confidence": float(probabilities[best]),
+            "seconds": len(waveform) / rate,
+            "sample_rate": rate,
+            "channels": waveform.shape[1],
+        }
+        plots.sound(
+            waveform,
+            rate,
+            picture,
+            title=f"{path.name[-40:]}: {row['label']} {row['confidence']:.0%}",
+            spectrum=spectrum(mono, classifier.sample_rate),
+            peaks=peaks,
+            spectrogram=classifier.image(mono),
+            seen=classifier.image(pcm[0] / np.float32(32768)),
+            frequencies=classifier.frequencies,
+            heat=classifier.grad_cam(pcm, best),
+            timeline=(timeline, levels, classifier.labels) if len(timeline) > 1 else None,
+        )
+        if spectrogram is not None:
+            image = classifier.image(mono)
+            if bare:
+                plots.save_image(plots.coloured(image), spectrogram)
+            else:
+                plots.spectrogram(image, len(mono) / classifier.sample_rate, classifier.frequencies, spectrogram)
+        predictions.append(
+            row
+            | {
+                "probabilities": dict(zip(classifier.labels, map(float, probabilities), strict=True)),
+                "strongest_frequencies": peaks,
+                "timeline": timeline,
+                "picture": str(picture),
+            }
+        )
+    training.write_text(folder / "predictions.json", json.dumps(predictions, indent=1))
+    shown = ("file", "label", "confidence", "seconds")
+    rows = [{name: prediction[name] for name in shown} for prediction in predictions]
+    _write_csv(rows, folder / "predictions.csv")
+    long = [one for one in predictions if len(one["timeline"]) > 1]
+    moments = [{"file": one["file"], **entry} for one in long for entry in one["timeline"]]
+    print(cards.table(rows))
+    if moments:
+        _write_csv(moments, folder / "timeline.csv")
+        print(f"\n{cards.table(moments)}")
+    print(f"\ntables and pictures are in {folder}")
+    return {"predictions": predictions, "skipped": skipped, "output": folder}
+
+
+def export(
+    *,
+    model: str = "spectrogram_cnn",
+    format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    input: Literal["int16", "float32"] = "int16",
+    stream: float | None = 0.25,
+    dataset: str = "sounds",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports a Keras model (PCM in, probabilities out) and measures every file that it wrote.
+
+    SavedModel and TFLite files have a second signature, "stream": the newest samples and a memory in, the probabilities
+    for the window that ends with them and the next memory out. In int8 the spectrogram stays in float32.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or more formats.
+        quantize: One or more precisions of the TFLite files.
+        input: Type of the samples: int16 as a microphone gives them, or float32 in [-1, 1].
+        stream: Seconds of new samples per call of the signature "stream"; 0 leaves it out.
+        dataset: Data to measure the accuracy on; its training split shows int8 the range of the activations.
+        split: Part of the data set to measure on.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the files and their card; by default a new one under runs/spectrogram_cnn.
+    """
+    files = exports.plan(format, quantize)
+    classifier = Classifier(model).keras_only()
+    if not 0 <= stream <= classifier.seconds:
+        raise ValueError(f"stream must be in 0 to the model's {classifier.seconds:g} seconds, got {stream}")
+    sounds = classifier.datasets(dataset, data_dir=data_dir, manual_dir=manual_dir)
+    x, y = sounds.split(split)
+    y = classifier.match_labels(sounds.class_names, y)
+    folder = training.output_folder("spectrogram_cnn", "export", output)
+    metadata = {
+        "name": "spectrogram_cnn",
+        "task": TASK,
+        "input": f"{input} PCM, {classifier.samples} samples at {classifier.sample_rate} per second",
+        "sound": classifier.sound,
+        "spectrogram": classifier.settings,
+        "dataset": classifier.card.get("dataset", {}).get("name"),
+        "licence": classifier.card.get("licence"),
+    }
+    endpoints = {exporting.ENDPOINT: exporting.sound_endpoint(classifier.model, input)}
+    new = round(stream * classifier.sample_rate)
+    if new:
+        endpoints["stream"] = exporting.stream_endpoint(classifier.model, new, input)
+    known = sounds.split("train" if "train" in sounds.splits else split)[0]
+    typical = _as_input(known[np.random.default_rng(0).permutation(len(known))[:200]], input)
+    before = np.concatenate([np.zeros_like(typical[:, :new]), typical[:, : typical.shape[1] - new]], axis=1)
+    representative = {
+        exporting.ENDPOINT: {"waveform": typical},
+        "stream": {"samples": typical[:, typical.shape[1] - new :], "memory": before},
+    }
+    reference = classifier(x)
+
+    def write(path, format, quantization):
+        wanted = endpoints if format != "onnx" else {exporting.ENDPOINT: endpoints[exporting.ENDPOINT]}
+        exporting.export(
+            classifier.model,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints=wanted,
+            labels=classifier.labels,
+            metadata=metadata | {"quantize": quantization},
+            representative_data={name: representative[name] for name in wanted} if quantization == "int8" else None,
+        )
+
+    def measured(path):
+        exported = Classifier(path)
+        found = exported(x)
+        milliseconds = timing.latency(lambda: exported(x[:1]))
+        return {
+            "metrics": {"accuracy": float((found.argmax(axis=1) == y).mean())},
+            "measured_on": f"{sounds.name}, {split}",
+            "max_abs_difference": float(np.abs(found - reference).max()),
+            "latency_ms": round(milliseconds, 4),
+            "real_time_factor": round(1000 * classifier.seconds / milliseconds, 1),
+        }
+
+    card = classifier.card or {"name": "spectrogram_cnn", "task": TASK, "dataset": {"classes": classifier.labels}}
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    accuracy = float((reference.argmax(axis=1) == y).mean())
+    print(f"\nKeras: accuracy {accuracy:.4f} on {len(y):,} sounds of {sounds.name} ({split}); files are in {folder}")
+    return {
+        "output": folder,
+        "dataset": sounds.name,
+        "split": split,
+        "metrics": {"accuracy": accuracy},
+        "files": entries,
+    }
+
+
+def benchmark(
+    *,
+    model: str = "spectrogram_cnn",
+    dataset: str = "sounds",
+    rounds: int = 5,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Times the pipeline, training beside the same network on spectrograms made beforehand, and all forms of a model.
+
+    Both sides of the training take their turn in each round; the figures are medians over the rounds.
+
+    Args:
+        model: Model whose network is trained and whose forms are timed on one window of sound.
+        dataset: Data to train on.
+        rounds: How often each side has its turn.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/spectrogram_cnn.
+    """
+    training.check_positive(rounds=rounds)
+    classifier = Classifier(model).keras_only()
+    sounds = classifier.datasets(dataset, data_dir=data_dir, manual_dir=manual_dir)
+    folder = training.output_folder("spectrogram_cnn", f"benchmark-{sounds.name}", output)
+    pipeline, speeds = _speeds(classifier, sounds, rounds)
+    x = sounds.split("validation")[0][:100]
+    with tempfile.TemporaryDirectory() as scratch:
+        milliseconds, sizes = timing.forms(
+            classifier.model,
+            x[:1] / np.float32(32768),
+            {"waveform": x[:1]},
+            Path(scratch),
+            representative_data=x,
+            endpoints={exporting.ENDPOINT: exporting.sound_endpoint(classifier.model)},
+        )
+    factors = {form: 1000 * classifier.seconds / value for form, value in milliseconds.items()}
+    result = {
+        "pipeline_clips_per_second": pipeline,
+        "training_clips_per_second": speeds,
+        "latency_ms": milliseconds,
+        "real_time_factor": factors,
+        "bytes": sizes,
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"pipeline on {sounds.name}, clips/s, median of {rounds} rounds")
+    print(cards.table([pipeline]))
+    print("\ntraining the network, clips/s, on spectrograms made beforehand in NumPy and with the front end inside")
+    print(cards.table([speeds]))
+    timing.print_forms(milliseconds, sizes)
+    print("\nseconds of sound per second of computing")
+    print(cards.table([{"form": form, "real-time factor": value} for form, value in factors.items()]))
+    return {**result, "output": folder}
+
+
+class Classifier:
+    """Any form of a trained classifier: int16 waveforms (count, samples) to probabilities.
+
+    Attributes:
+        path: The file or folder.
+        model: The Keras model or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        sound: How sounds are brought to the model: sample_rate, seconds, channel, long.
+        settings: Arguments of the model's `Spectrogram`.
+        labels: Names of the classes.
+    """
+
+    def __init__(self, model):
+        self.path = cards.find(str(model))
+        self.card = cards.beside(self.path)
+        if self.path.suffix in (".keras", ".h5"):
+            self.model = zoo.load(self.path)
+            front = [layer for layer in getattr(self.model, "layers", ()) if isinstance(layer, Spectrogram)]
+            if len(front) != 1:
+                raise ValueError(f"{self.path} does not take sound: it has no spectrogram in it")
+            names = ("sample_rate", "window", "stride", "mel_bins")
+            self.settings = {name: getattr(front[0], name) for name in names}
+            labels, sound = self.card.get("dataset", {}).get("classes"), self.card.get("sound", {})
+            self.samples, outputs = self.model.input_shape[1], self.model.output_shape
+        else:
+            self.model = exporting.load(self.path)
+            shape, self.dtype = self.model.inputs.get("waveform", ((), ""))
+            if len(shape) != 2 or "spectrogram" not in self.model.metadata:
+                raise ValueError(f"{self.path} does not take sound: its inputs are {self.model.inputs}")
+            self.settings, self.samples = self.model.metadata["spectrogram"], shape[1]
+            labels, sound = self.model.labels, self.model.metadata["sound"]
+            outputs = self.model(waveform=np.zeros(shape, self.dtype))["probabilities"].shape
+        self.front = Spectrogram(**self.settings)
+        self.sample_rate = self.settings["sample_rate"]
+        self.seconds = self.samples / self.sample_rate
+        self.sound = {"channel": "first", "long": "loudest"} | sound
+        self.sound |= {"sample_rate": self.sample_rate, "seconds": self.seconds}
+        self.channel = self.sound["channel"]
+        self.labels = [str(label) for label in labels or range(outputs[-1])]
+        bins = self.front.compute_output_shape((1, self.samples))[2]
+        self.frequencies = self._frequencies(bins)
+
+    def _frequencies(self, bins):
+        """Hertz at the middle of each row of the spectrogram."""
+        if self.front.matrix is None:
+            return np.linspace(0, self.sample_rate / 2, bins)
+        return np.linspace(0, self.sample_rate / 2, len(self.front.matrix))[self.front.matrix.argmax(axis=0)]
+
+    def keras_only(self):
+        """This classifier, if it is a Keras model."""
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self
+
+    def datasets(self, dataset, **options):
+        """A data set brought to this model's rate and window."""
+        return datasets(dataset, **self.sound, **options)
+
+    def __call__(self, waveforms):
+        if isinstance(self.model, keras.Model):
+            return self.model.predict(waveforms / np.float32(32768), batch_size=250, verbose=0)
+        waveforms = _as_input(waveforms, self.dtype)
+        return np.concatenate([self.model(waveform=waveform[None])["probabilities"] for waveform in waveforms])
+
+    def image(self, waveform):
+        """The spectrogram of a waveform of any length as the model sees it, low frequencies below: (bins, frames)."""
+        short = self.settings["window"] - len(waveform)
+        waveform = np.pad(waveform, (0, max(0, short)))
+        return np.asarray(self.front(waveform[None]))[0, ..., 0].T[::-1]
+
+    def timeline(self, waveform, window, hop):
+        """What is heard in each window: (rows of start, end, label and confidence, probabilities (count, classes))."""
+        length, step = round(window * self.sample_rate), max(1, round(hop * self.sample_rate))
+        surplus = len(waveform) - length
+        starts = [*range(0, surplus, step), surplus] if surplus > 0 else [0]
+        pieces = [data.fit(waveform[start : start + length], self.samples) for start in starts]
+        probabilities = self(np.concatenate(pieces))
+        rows = [
+            {
+                "start": start / self.sample_rate,
+                "end": min(start + length, len(waveform)) / self.sample_rate,
+                "label": self.labels[row.argmax()],
+                "confidence": float(row.max()),
+            }
+            for start, row in zip(starts, probabilities, strict=True)
+        ]
+        return rows, probabilities
+
+    def grad_cam(self, waveforms, label):
+        """Where on the spectrogram a class is seen (Grad-CAM; Selvaraju et al., 2017), a coarse image in [0, 1]; None
+        for an exported model."""
+        if not isinstance(self.model, keras.Model):
+            return None
+        last = self.model.get_layer("features").input
+        both = keras.Model(self.model.input, [last, self.model.output])
+        with tf.GradientTape() as tape:
+            features, probabilities = both(waveforms / np.float32(32768), training=False)
+            score = tf.math.log(probabilities[:, label] + 1e-9)
+        weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))[0]
+        return (heat / (tf.reduce_max(heat) + 1e-9)).numpy().T[::-1]
+
+    def match_labels(self, class_names, labels):
+        """Labels of a data set in the order of this model's classes.
+
+        Raises:
+            ValueError: If the data set has a class that the model does not know.
+        """
+        unknown = [name for name in class_names if name not in self.labels]
+        if unknown:
+            raise ValueError(
+                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
+                f"the data set has {', '.join(class_names)}"
+            )
+        return np.array([self.labels.index(name) for name in class_names])[labels]
+
+
+def measure(classifier, waveforms, labels, class_names, folder, *, groups=()):
+    """Figures and pictures of a classifier on one split, the pictures written into `folder`."""
+    probabilities = classifier(waveforms)
+    guesses, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    correct = guesses == labels
+    classes = range(len(class_names))
+    precision, recall, f1, support = precision_recall_fscore_support(labels, guesses, labels=classes, zero_division=0)
+    error = expected_calibration_error(probabilities, labels)
+    true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1)
+
+    plots.confusion_matrix(
+        confusion_matrix(labels, guesses, labels=classes), class_names, folder / "confusion_matrix.png", what="sounds"
+    )
+    plots.calibration(confidences, correct, error, folder / "calibration.png", what="sounds")
+
+    def sheet(chosen, file, title):
+        images = [np.uint8(255 * classifier.image(waveforms[i] / np.float32(32768)))[..., None] for i in chosen]
+        names = [class_names[labels[i]] + ("" if correct[i] else f", not {class_names[guesses[i]]}") for i in chosen]
+        captions = [f"{name}\n{confidences[i]:.0%} sure" for name, i in zip(names, chosen, strict=True)]
+        plots.sheet(images, captions, folder / file, title=title)
+
+    sheet(
+        [index for label in np.unique(labels) for index in np.flatnonzero(labels == label)[:8]][:240],
+        "classes.png",
+        "eight of each class, time to the right, frequency upwards",
+    )
+    worst = [index for index in np.argsort(-confidences) if not correct[index]][:32]
+    wrong = int((~correct).sum())
+    sheet(worst, "mistakes.png", f"{wrong:,} mistakes on {len(labels):,} sounds, the most confident first")
+    groups = np.array(groups, dtype=object)
+    speakers = sorted(set(groups)) if len(groups) and "" not in groups else []
+    return {
+        "metrics": {
+            "accuracy": float(correct.mean()),
+            "log_loss": float(-np.log(true).mean()),
+            "expected_calibration_error": float(error),
+        },
+        "per_class": [
+            {
+                "class": class_names[index],
+                "precision": float(precision[index]),
+                "recall": float(recall[index]),
+                "f1": float(f1[index]),
+                "sounds": int(support[index]),
+            }
+            for index in classes
+        ],
+        "per_speaker": [
+            {
+                "speaker": name,
+                "accuracy": float(correct[groups == name].mean()),
+                "sounds": int((groups == name).sum()),
+            }
+            for name in speakers
+        ],
+    }
+
+
+def spectrum(waveform, rate):
+    """The power of a whole sound over the frequency: (hertz, decibels of full scale)."""
+    frequencies, power = signal.welch(waveform, rate, nperseg=min(len(waveform), 4 * rate), scaling="spectrum")
+    return frequencies, 10 * np.log10(2 * power + 1e-12)
+
+
+def strongest_frequencies(waveform, rate, count=5):
+    """The peaks of a spectrum within 30 decibels of the highest, strongest first: [{"hertz", "decibels"}]."""
+    frequencies, decibels = spectrum(waveform, rate)
+    step = frequencies[1] - frequencies[0] if len(frequencies) > 1 else 1.0
+    peaks, _ = signal.find_peaks(decibels, height=max(decibels.max() - 30, -100), distance=max(1, round(20 / step)))
+    strongest = sorted(peaks, key=lambda index: -decibels[index])[:count]
+    return [{"hertz": float(frequencies[index]), "decibels": float(decibels[index])} for index in strongest]
+
+
+def _as_input(waveforms, dtype):
+    return waveforms if dtype == "int16" else waveforms / np.float32(32768)
+
+
+def _read_all(paths):
+    """[(path, waveform (samples, channels), rate)] of files and folders, and what in folders was skipped."""
+    found, skipped = [], []
+    for path in paths:
+        listed = data.files(path) if path.is_dir() else [path]
+        if not listed:
+            raise ValueError(f"{path} has no sounds (WAV, FLAC, OGG, MP3, AIFF)")
+        for file in listed:
+            try:
+                found.append((file, *data.read_channels(file)))
+            except ValueError as error:
+                if not path.is_dir():
+                    raise
+                skipped.append(str(file))
+                print(f"skipped: {error}", file=sys.stderr)
+    if paths and not found:
+        raise ValueError(f"none of the {len(skipped)} files is a sound that can be read")
+    return found, skipped
+
+
+def _record(seconds, rate):
+    """(waveform (samples, 1), rate) from the microphone."""
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise ValueError("--microphone needs sounddevice: pip install 'image-zoo[audio]'") from error
+    except OSError as error:  # its native library
+        raise ValueError(f"--microphone: {error}") from error
+    try:
+        print(f"recording {seconds:g} seconds", file=sys.stderr)
+        waveform = sounddevice.rec(round(seconds * rate), samplerate=rate, channels=1, dtype="float32", blocking=True)
+    except Exception as error:  # PortAudio's own
+        raise ValueError(f"--microphone: nothing could be recorded here ({str(error).splitlines()[0]})") from error
+    return waveform, rate
+
+
+def _new_name(folder, path, rows):
+    """A name for a sound's picture that no other sound of this call has."""
+    taken = {row["picture"] for row in rows}
+    names = (folder / f"{path.stem}{'' if n == 1 else f'-{n}'}.png" for n in range(1, len(rows) + 2))
+    return next(name for name in names if str(name) not in taken)
+
+
+def _write_csv(rows, path):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    training.write_text(path, text.getvalue())
+
+
+# The benchmark's two sides
+
+
+def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
+    """Clips per second of the pipeline, and of training on spectrograms and on waveforms, with the ratio of the two."""
+    x, y = sounds.split("train")
+    names, config = len(sounds.class_names), classifier.model.get_config()
+    batch_size, steps, steps_per_execution = training.execution_plan(min(at_most, len(y)), batch_size)
+    x, y = x[: steps * batch_size], y[: steps * batch_size]
+    repeat = max(1, at_most // len(y))
+
+    def stream(augment):
+        return data.training_batches(
+            x,
+            y,
+            num_classes=names,
+            sample_rate=sounds.sample_rate,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=repeat,
+            augment=augment,
+        )
+
+    pictures = np.stack([_numpy_spectrogram(one / 32768, classifier.settings) for one in x])[..., None]
+    targets = keras.utils.to_categorical(y, names)
+    whole = keras.Model.from_config(config)
+    image = whole.get_layer("image").output
+    inner = keras.Model(image, whole.output)
+    for network in (whole, inner):
+        network.compile(
+            keras.optimizers.AdamW(1e-3), "categorical_crossentropy", steps_per_execution=steps_per_execution
+        )
+    count = repeat * steps * batch_size
+    turns = {
+        "spectrograms beforehand": lambda: inner.fit(
+            pictures, targets, batch_size=batch_size, epochs=repeat, verbose=0
+        ),
+        "front end inside": lambda: whole.fit(
+            stream(0.0), epochs=repeat, steps_per_epoch=steps, shuffle=False, verbose=0
+        ),
+        "with augmentation": lambda: whole.fit(
+            stream(1.0), epochs=repeat, steps_per_epoch=steps, shuffle=False, verbose=0
+        ),
+        "plain": lambda: sum(1 for _ in stream(0.0)),
+        "augmented": lambda: sum(1 for _ in stream(1.0)),
+    }
+    found = {name: [] for name in turns}
+    for turn in range(rounds + 1):
+        for name, work in turns.items():
+            start = time.perf_counter()
+            work()
+            if turn:  # the first round traces the graphs
+                found[name].append(count / (time.perf_counter() - start))
+    medians = {name: float(np.median(values)) for name, values in found.items()}
+    pairs = zip(found["front end inside"], found["spectrograms beforehand"], strict=True)
+    speeds = {name: medians[name] for name in list(turns)[:3]}
+    speeds["inside / beforehand"] = float(np.median([ours / classic for ours, classic in pairs]))
+    return {name: medians[name] for name in list(turns)[3:]}, speeds
+
+
+def _numpy_spectrogram(waveform, settings):
+    """What one would write by hand in place of the model's front end."""
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, settings["window"])[:: settings["stride"]]
+    hann = signal.get_window("hann", settings["window"])
+    power = np.abs(np.fft.rfft(frames * hann * 2 / hann.sum(), 1 << (settings["window"] - 1).bit_length())) ** 2
+    if settings["mel_bins"]:
+        power = power @ Spectrogram(**settings).matrix
+    decibels = 10 * np.log10(power + 1e-12)
+    image = 1 + (decibels - max(decibels.max(), Spectrogram.QUIET)) / Spectrogram.RANGE
+    return image.clip(0, 1).astype(np.float32)
