@@ -6,7 +6,11 @@ Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`
     zoo train diffusion --dataset mnist --precision mixed_bfloat16
 """
 
+import json
 import math
+import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +18,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from tyro.conf import Positional
 
 import zoo
-from recipes import cards, generation, plots, training
+from recipes import benchmark as timing
+from recipes import cards, exports, generation, plots, training
 from recipes.data import images as data
 from recipes.generation import Judge
 from zoo import export as exporting
-from zoo.metrics import kernel_distance
+from zoo.metrics import frechet_distance, kernel_distance
 
 TASK = "image generation"
 SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
@@ -161,7 +167,7 @@ def train(
     run = training.start("diffusion", arguments)
     card = {
         **ABOUT,
-        "dataset": cards.dataset_entry(images) | {"classes": images.class_names},
+        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
         "parameters": model.network.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
@@ -214,7 +220,486 @@ def train(
         f"kernel distance, {expert.name}": {"kernel_distance": "to the validation split"},
     }
     plots.history(run.history, columns, run.folder / "curves.png")
-    return {"output": run.folder}
+    generator = Generator(run.folder)
+    way = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
+    _trajectory(generator, run.folder / "trajectory.gif", count=16, **way)
+    _trajectory(generator, run.folder / "trajectory.png", count=4, **way)
+    figures = measure(generator, expert, images, "test", run.folder, count=count, **way)
+    validated = _distances(generator, expert, images, "validation", count, **way)
+    card |= figures | {
+        "sampling": way,
+        "files": [_file_entry(run.folder / "model.keras", generator, figures["metrics"], figures["measured_on"], way)],
+        "training": cards.training_entry("diffusion", train, run, batch_size=batch_size, validation=validated),
+    }
+    cards.write(run.folder, card)
+    training.finish(run)
+    print(cards.table(generation.rows(figures)))
+    print(f"\n{figures['measured_on']}; model, card and pictures are in {run.folder}")
+    return {
+        "output": run.folder,
+        "model": run.folder / "model.keras",
+        "epochs": len(run.history),
+        **figures,
+        "parameters": card["parameters"],
+        "seconds": card["training"]["seconds"],
+    }
+
+
+def evaluate(
+    *,
+    model: str = "diffusion",
+    dataset: str = "digits",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    count: int = 10_000,
+    steps: int = 20,
+    sampler: SamplerName = "dpm_solver++",
+    guidance_scale: float | None = None,
+    sweep: tuple[int, ...] = (),
+    sweep_count: int = 1000,
+    restore: int = 0,
+    seed: int = 0,
+    judge: str = "auto",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Measures a diffusion model: Fréchet and kernel distance, precision, recall, right classes, beside real images.
+
+    Args:
+        model: A published model, a run folder, or a .keras or .tflite file or SavedModel folder.
+        dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, ...).
+        split: Part of the data set to compare with.
+        count: Images to generate, at least 2; the distances compare as many as there are real ones, at most this.
+        steps: Steps per image.
+        sampler: dpm_solver++, ddim or ddpm.
+        guidance_scale: Guidance towards the class; by default that of the model's card, else 1 (none).
+        sweep: Also measure every sampler at these numbers of steps, and plot quality over steps and over seconds.
+        sweep_count: Images for each point of the sweep.
+        restore: Also complete the covered half of so many test images and enlarge them from a quarter of their size.
+        seed: Seed of the noise.
+        judge: Classifier whose features and answers measure: a published name, a .keras file, inception, or auto.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the pictures and evaluation.json; by default a new one under runs/diffusion.
+    """
+    generation.check_count(count, 2)
+    training.check_range(0, 2**31, seed=seed)
+    generator = Generator(model)
+    way = {"steps": steps, "sampler": sampler, "guidance_scale": generator.guidance(guidance_scale)}
+    generator.check(**way)
+    if sweep or restore:
+        generator.keras_only()
+        for number in sweep:
+            generator.check(number, sampler)
+        generation.check_count(sweep_count, 2)
+    images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
+    expert = Judge(judge, images)
+    folder = training.output_folder("diffusion", f"evaluate-{images.name}", output)
+    figures = {
+        "model": generator.path,
+        "dataset": images.name,
+        "split": split,
+        "sampling": way,
+        **measure(generator, expert, images, split, folder, count=count, seed=seed, verbose=1, **way),
+    }
+    if restore:
+        figures["restored"] = _restore(generator, expert, images, split, folder, restore, seed)
+    if sweep:
+        figures["sweep"] = _sweep(generator, expert, images, split, sweep, sweep_count, way["guidance_scale"], seed)
+        plots.quality(figures["sweep"], folder / "sweep.png")
+    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(generation.rows(figures)))
+    for name in ("restored", "sweep"):
+        if name in figures:
+            print(f"\n{cards.table(figures[name])}")
+    print(f"\n{figures['measured_on']}; pictures are in {folder}")
+    return {**figures, "output": folder}
+
+
+def sample(
+    *,
+    model: str = "diffusion",
+    count: int = 64,
+    seed: int = 0,
+    label: tuple[str, ...] = (),
+    steps: int | None = None,
+    sampler: SamplerName = "dpm_solver++",
+    guidance_scale: float | None = None,
+    trajectory: bool = False,
+    output: Path | None = None,
+):
+    """Draws new images: a grid, the arrays, one file each, or the way from noise to image.
+
+    Args:
+        model: A published model, a run folder, or a .keras or .tflite file or SavedModel folder.
+        count: How many images.
+        seed: Seed of the noise: the same seed, the same images.
+        label: Class of the images, by name or number, or several in turn; by default all in turn.
+        steps: Steps from noise to image; by default 20, or what an exported file is made for.
+        sampler: dpm_solver++, ddim or ddpm.
+        guidance_scale: Above 1 for more typical images of the class; by default that of the model's card, else 1.
+        trajectory: Show the way from noise to image: a row each in a PNG, or all at once in a GIF.
+        output: Where to write: NAME.png for a grid, NAME.npz for the arrays images (uint8) and labels, NAME.gif with
+            --trajectory, else a folder with a PNG for each; by default a grid in a new folder under runs/diffusion.
+    """
+    generation.check_count(count, 1)
+    training.check_range(0, 2**31, seed=seed)
+    suffix = ".png" if output is None else output.suffix.lower()
+    accepted = (".png", ".gif") if trajectory else (".png", ".npz", "")
+    if suffix not in accepted:
+        ends = "end in .png or .gif" if trajectory else "end in .png or .npz, or be a folder"
+        hint = " (a GIF shows the way from noise: add --trajectory)" if suffix == ".gif" else ""
+        raise ValueError(f"output must {ends}; got {output}{hint}")
+    generator = Generator(model)
+    labels = generator.numbers(label)
+    way = {
+        "steps": steps or (generator.steps or 20 if steps is None else steps),
+        "sampler": sampler,
+        "guidance_scale": generator.guidance(guidance_scale),
+    }
+    generator.check(**way)
+    if trajectory:
+        generator.keras_only()
+    output = output or training.output_folder("diffusion", "sample") / "grid.png"
+    with generation.clear_errors(output):
+        (output.parent if suffix else output).mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    if trajectory:
+        with generation.clear_errors(output):
+            labels = _trajectory(generator, output, count=count, seed=seed, labels=labels, verbose=1, **way)
+    else:
+        pixels, labels = generator(count, labels, seed=seed, verbose=1, **way)
+        generation.write_samples(pixels, labels, generator.labels, output)
+    seconds = time.perf_counter() - start
+    print(
+        f"{count} images of {generator.path.parent.name}/{generator.path.name}, seed {seed}, {way['steps']} steps of "
+        f"{sampler}, {seconds:.1f} s, are in {output}"
+    )
+    return {
+        "output": output,
+        "count": count,
+        "seed": seed,
+        **way,
+        "labels": None if labels is None else [generator.labels[index] for index in labels],
+        "seconds": seconds,
+    }
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]],
+    *,
+    task: Literal["inpaint", "super_resolve", "denoise", "interpolate"] = "inpaint",
+    mask: Path | None = None,
+    factor: int = 4,
+    strength: float = 0.5,
+    label: str | None = None,
+    count: int = 4,
+    steps: int = 50,
+    resample: int = 4,
+    guidance_scale: float = 1.0,
+    invert: Literal["auto", "yes", "no"] = "auto",
+    model: str = "diffusion",
+    seed: int = 0,
+    output: Path | None = None,
+):
+    """Completes images, enlarges them, makes others like them, or the way from one to another.
+
+    Images are brought to the size of the network. Writes one PNG per result, a sheet, and a table as JSON.
+
+    Args:
+        paths: Image files and folders of images; two files for interpolate.
+        task: inpaint (fill in what the mask covers), super_resolve (invent details), denoise (back to a noise level and
+            to a new image from there), interpolate (images between two).
+        mask: For inpaint: an image of the same size, light where pixels are missing.
+        factor: For super_resolve: how many times larger the sides become.
+        strength: For denoise: how far back, in (0, 1].
+        label: Class of the results, by name or number; by default it is left open.
+        count: Results for each image (for interpolate: images on the way).
+        steps: Steps for each result.
+        resample: For inpaint and super_resolve: how often each step is taken.
+        guidance_scale: Guidance towards the label; 1 is none.
+        invert: Whether to turn dark ink on paper into light on black; auto does so where the border of the image is on
+            the other side of grey than the border of the training images.
+        model: A published model, a run folder or a .keras file.
+        seed: Seed of the noise.
+        output: Folder for the results; by default a new one under runs/diffusion.
+    """
+    if not paths:
+        raise ValueError("no image given: name image files or folders of images")
+    generation.check_count(count, 2 if task == "interpolate" else 1)
+    training.check_range(0, 2**31, seed=seed)
+    if (task == "inpaint") != (mask is not None):
+        raise ValueError(f"--mask goes with --task inpaint and only with it, got task {task}, mask {mask}")
+    generator = Generator(model).keras_only()
+    generator.check(steps, "ddpm", guidance_scale)
+    height, width, channels = shape = generator.image_shape
+    if task == "super_resolve":
+        if factor < 2 or height % factor or width % factor:
+            raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
+        shape = (height // factor, width // factor, channels)
+    numbers = generator.numbers([] if label is None else [label])
+    found, skipped = _read_all(paths, shape, invert, generator.border)
+    if task == "interpolate" and len(found) != 2:
+        raise ValueError(f"interpolate needs two images, got {len(found)}")
+    given = np.stack([pixels for _, pixels in found])
+    images = np.float32(given) / 127.5 - 1
+    options = {"steps": steps, "seed": seed, "guidance_scale": guidance_scale, "verbose": 1}
+    labels = None if numbers is None else numbers[0]
+    net = generator.model
+    if task == "interpolate":
+        del options["seed"]
+        results = net.interpolate(*images, count, labels, **options)[None]
+    else:
+        several = images.repeat(count, axis=0)
+        if task == "inpaint":
+            missing = _read_mask(mask, found, paths, shape)
+            results = net.inpaint(several, missing, labels, resample=resample, **options)
+            given = np.where(missing[..., None], 128, given).astype(np.uint8)
+        elif task == "super_resolve":
+            results = net.super_resolve(several, factor, labels, resample=resample, **options)
+            given = given.repeat(factor, axis=1).repeat(factor, axis=2)
+        else:
+            results = net.denoise(several, strength, labels, **options)
+        results = results.reshape(len(images), count, height, width, channels)
+    results = generation.pixels(results)
+    folder = training.output_folder("diffusion", "predict", output)
+    rows = []
+    for index, group in enumerate(results):
+        name = "-".join(path.stem for path, _ in found) if task == "interpolate" else found[index][0].stem
+        files = []
+        for number, image in enumerate(group, start=1):
+            files.append(str(folder / f"{index + 1}-{name}-{task}-{number}.png"))
+            plots.save_image(image, files[-1])
+        rows.append({"file": str(found[index][0]), "task": task, "label": label, "results": files})
+    sheet = results if task == "interpolate" else np.concatenate([given[:, None], results], axis=1)
+    sheet = sheet[:16].reshape(-1, height, width, channels)
+    plots.save_image(plots.montage(sheet, columns=len(sheet) // min(16, len(results)), scale=4), folder / "sheet.png")
+    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+    print(f"{results.shape[0] * results.shape[1]} results, their sheet and a table are in {folder}")
+    return {"predictions": rows, "skipped": skipped, "output": folder}
+
+
+def export(
+    *,
+    model: str = "diffusion",
+    format: tuple[Literal["saved_model", "tflite"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic"], ...] = ("none",),
+    steps: int = 20,
+    guidance_scale: float | None = None,
+    dataset: str = "digits",
+    split: Literal["train", "validation", "test", "all"] = "test",
+    count: int = 1000,
+    judge: str = "auto",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports the whole way from noise to a uint8 image, and one step of it, and measures every file that it wrote.
+
+    A file has two signatures that share the weights: generate and denoise. In a SavedModel the number of steps is an
+    input and so is the number of images; in a TFLite file both are fixed. Quantising the activations to 8 bits spoils a
+    chain of steps, so int8 is not among the precisions; dynamic has weights of 8 bits.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or both formats.
+        quantize: One or more precisions of the TFLite files.
+        steps: Steps of a TFLite file, and of the measurement.
+        guidance_scale: Guidance of the measurement; by default that of the model's card, else 1 (none).
+        dataset: Data that the images of each file are compared with.
+        split: Part of the data set to compare with.
+        count: Images to generate with each file.
+        judge: Classifier whose features measure: a published name, a .keras file, inception, or auto.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the files and their card; by default a new one under runs/diffusion.
+    """
+    files = exports.plan(format, quantize)
+    generation.check_count(count, 2)
+    generator = Generator(model).keras_only()
+    way = {"steps": steps, "sampler": "dpm_solver++", "guidance_scale": generator.guidance(guidance_scale)}
+    generator.check(**way)
+    images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
+    expert = Judge(judge, images)
+    folder = training.output_folder("diffusion", "export", output)
+    reference = generator(20, seed=1, **way)[0].astype(int)
+
+    def write(path, format, quantization):
+        fixed = {"steps": steps} if format == "tflite" else {"batch": None}
+        exporting.export(
+            generator.model,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints=exporting.diffusion_endpoints(generator.model, **fixed),
+            labels=generator.labels,
+            metadata={
+                "name": "diffusion",
+                "task": TASK,
+                "input": "noise: standard normal numbers; label, where the number of classes means none",
+                "output": "uint8 pixels, 0 to 255",
+                "timesteps": generator.model.timesteps,
+                "steps": fixed.get("steps"),
+                "guidance_scale": way["guidance_scale"],
+                "dataset": generator.card.get("dataset", {}).get("name"),
+                "licence": generator.card.get("licence"),
+                "quantize": quantization,
+            },
+        )
+
+    def measured(path):
+        exported = Generator(path)
+        metrics = _distances(exported, expert, images, split, count, **way)
+        entry = _file_entry(path, exported, metrics, generation.measured_on(expert, images, split, count), way)
+        difference = np.abs(exported(20, seed=1, **way)[0] - reference).max() / 255
+        kept = {key: entry[key] for key in ("metrics", "measured_on", "latency_ms")}
+        return kept | {"max_abs_difference": float(difference)}
+
+    card = generator.card or {**ABOUT, "dataset": {"classes": generator.labels}}
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    metrics = _distances(generator, expert, images, split, count, **way)
+    print(f"\nKeras on the same {count} images: {metrics}; files are in {folder}")
+    return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
+
+
+def benchmark(
+    *,
+    model: str = "diffusion",
+    dataset: str = "digits",
+    count: int = 64,
+    steps: int = 20,
+    batch_size: int = 64,
+    training_steps: int = 20,
+    rounds: int = 3,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Compares our compiled loop with a Python loop over `predict` and with all steps of DDPM, and training with the
+    plain form of the Keras examples; each side in turn, medians over the rounds.
+
+    Args:
+        model: Model that generates.
+        dataset: Data to train on.
+        count: Images to generate.
+        steps: Steps per image.
+        batch_size: Images per training step.
+        training_steps: Training steps of a turn.
+        rounds: How often each side has its turn (1000-step DDPM: once).
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/diffusion.
+    """
+    training.check_positive(
+        rounds=rounds, batch_size=batch_size, training_steps=training_steps, count=count, steps=steps
+    )
+    generator = Generator(model).keras_only()
+    generator.check(steps)
+    images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
+    folder = training.output_folder("diffusion", f"benchmark-{images.name}", output)
+    seconds = _sampling_speed(generator.model, count, steps, rounds)
+    speeds = _training_speed(generator.model, images, rounds, batch_size, training_steps)
+    latencies = _latencies(generator, steps)
+    result = {
+        "metrics": {"images_per_second": count / seconds["compiled loop"]},
+        "baselines": {
+            name: {"images_per_second": count / seconds[name]} for name in ("python loop", "ddpm, all steps")
+        },
+        "sampling_seconds": seconds,
+        "training_images_per_second": speeds,
+        "latency_ms": latencies,
+        "peak_memory_mb": _peak_memory(),
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"{count} images by {steps} steps of dpm_solver++, seconds, median of {rounds} rounds")
+    print(cards.table([seconds]))
+    print(f"\ntraining on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds")
+    print(cards.table([speeds]))
+    print(f"\none image by {steps} steps, ms")
+    print(cards.table([latencies]))
+    if result["peak_memory_mb"]:
+        print(f"\npeak memory of this process {result['peak_memory_mb']:.0f} MB")
+    print(f"\nfigures are in {folder}")
+    return {**result, "output": folder}
+
+
+class Generator:
+    """Any form of a trained diffusion model: labels to uint8 images.
+
+    Attributes:
+        path: The file or folder.
+        model: The `zoo.Diffusion` or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        image_shape: (height, width, channels).
+        num_classes: Number of classes, or None.
+        labels: Names of the classes, or an empty list.
+        border: Mean brightness of the border of the training images, or None where it is not known.
+        timesteps: Levels of the schedule.
+        steps: Number of steps that a file is made for, or None for any.
+    """
+
+    def __init__(self, model):
+        self.path = cards.find(model)
+        self.card = cards.beside(self.path)
+        about = self.card.get("dataset", {})
+        self.labels, self.border, self.steps = about.get("classes") or (), about.get("border"), None
+        if self.path.suffix in (".keras", ".h5"):
+            self.model = zoo.load(self.path)
+            if not isinstance(self.model, zoo.Diffusion):
+                raise ValueError(f"{self.path} is not a diffusion model: it is {type(self.model).__name__}")
+            self.image_shape, self.num_classes = self.model.image_shape, self.model.num_classes
+            self.timesteps = self.model.timesteps
+        else:
+            self.model = exporting.load(self.path, endpoint="generate")
+            self.image_shape = self.model.inputs["noise"][0][1:]
+            self.labels = self.model.labels
+            self.num_classes = len(self.labels) or None
+            self.timesteps = self.model.metadata.get("timesteps", 1000)
+            self.steps = self.model.metadata.get("steps")
+        self.labels = [str(label) for label in self.labels or range(self.num_classes or 0)]
+
+    def keras_only(self):
+        """This generator, if it is a Keras model."""
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self
+
+    def numbers(self, labels):
+        """Class numbers of names or numbers given as text; None for none."""
+        return generation.class_numbers(labels, self.labels, self.num_classes, self.path)
+
+    def guidance(self, scale):
+        """The guidance scale to use: what was given, else the card's, else 1."""
+        return _guidance(scale if scale is not None else self.card.get("guidance_scale"), self.num_classes)
+
+    def check(self, steps, sampler="dpm_solver++", guidance_scale=1.0):
+        """Refuses what this model cannot do, before anything is computed."""
+        zoo.samplers.levels(self.timesteps, steps)
+        _guidance(guidance_scale, self.num_classes)
+        if not isinstance(self.model, keras.Model):
+            if sampler != "dpm_solver++":
+                raise ValueError(f"{self.path} has the sampler dpm_solver++ inside, got sampler {sampler}")
+            if self.steps not in (None, steps):
+                raise ValueError(f"{self.path} is made for {self.steps} steps, got steps {steps}")
+
+    def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
+        """(uint8 images, labels or None); `labels` are taken in turn, by default all."""
+        if self.num_classes:
+            labels = np.resize(range(self.num_classes) if labels is None else labels, count).astype(np.int32)
+        if isinstance(self.model, keras.Model):
+            options = {"sampler": sampler, "guidance_scale": guidance_scale, "seed": seed, "verbose": verbose}
+            return generation.pixels(self.model.generate(count, labels, steps=steps, **options)), labels
+        noise = np.random.default_rng(seed).standard_normal((count, *self.image_shape)).astype(np.float32)
+        size = self.model.inputs["noise"][0][0] or 128
+        extra = {"guidance_scale": np.float32(guidance_scale), "steps": np.int32(steps)}
+        extra = {name: value for name, value in extra.items() if name in self.model.inputs}
+        images = []
+        for start in range(0, count, size):
+            part = {"noise": noise[start : start + size]}
+            part |= {"label": labels[start : start + size]} if self.num_classes else {}
+            images.append(self.model(**part, **extra)["image"])
+        return np.concatenate(images), labels
 
 
 class Watch(keras.callbacks.Callback):
@@ -250,8 +735,280 @@ class Watch(keras.callbacks.Callback):
             plots.save_animation([*frames, *[frames[-1]] * 5], self.run.folder / "training.gif")
 
 
+def measure(generator, judge, images, split, folder, *, count, seed=0, verbose=0, **way):
+    """Figures and pictures of a model against one split of real images, the pictures written into `folder`."""
+    generated, labels = generator(count, seed=seed, verbose=verbose, **way)
+    labels = labels if generator.labels == judge.labels else None
+    return generation.measure(generated, labels, judge, images, split, folder)
+
+
+def _distances(generator, judge, images, split, count, *, seed=0, **way):
+    real = images.split(split)[0][:count]
+    generated, labels = generator(len(real), seed=seed, **way)
+    features, probabilities = judge(generated)
+    figures = {"frechet_distance": frechet_distance(judge(real)[0], features)}
+    if probabilities is not None and labels is not None:
+        figures["label_accuracy"] = float((probabilities.argmax(axis=1) == labels).mean())
+    return figures
+
+
+def _file_entry(path, generator, metrics, measured_on, way):
+    kept = {name: metrics[name] for name in ("frechet_distance", "label_accuracy") if name in metrics}
+    milliseconds = timing.latency(lambda: generator(1, seed=0, **way))
+    return cards.file_entry(path, metrics=kept, measured_on=measured_on, latency_ms=round(milliseconds, 4))
+
+
+def _sweep(generator, judge, images, split, numbers, count, guidance_scale, seed):
+    """Distance and seconds of every sampler at each number of steps: a table."""
+    rows = []
+    for sampler in zoo.samplers.SAMPLERS:
+        for steps in numbers:
+            way = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
+            generator(2, seed=seed, **way)  # compiles
+            start = time.perf_counter()
+            figures = _distances(generator, judge, images, split, count, seed=seed, **way)
+            seconds = time.perf_counter() - start
+            rows.append({"sampler": sampler, "steps": steps, **figures, "seconds_per_image": seconds / count})
+            print(cards.table(rows[-1:]), flush=True)
+    return rows
+
+
+def _restore(generator, judge, images, split, folder, count, seed):
+    """The right half covered and completed, a quarter of the size enlarged: a table, and sheets of the first ones."""
+    real, labels = (array[:count] for array in images.split(split))
+    height, width, channels = generator.image_shape
+    clean = np.float32(real) / 127.5 - 1
+    mask = np.zeros((height, width), bool)
+    mask[:, width // 2 :] = True
+    small = clean.reshape(len(real), height // 4, 4, width // 4, 4, channels).mean(axis=(2, 4))
+    small = np.float32(np.round((small + 1) * 127.5)) / 127.5 - 1  # as a file would hold it
+    sources = generation.pixels(small)
+    bicubic = data.fit_all(sources, generator.image_shape)
+    covered = np.where(mask[..., None], 128, real).astype(np.uint8)
+    restored = {
+        "inpainting, right half": generation.pixels(generator.model.inpaint(clean, mask, seed=seed, verbose=1)),
+        "super-resolution, 4 times": generation.pixels(generator.model.super_resolve(small, 4, seed=seed, verbose=1)),
+    }
+    tries = [generator.model.super_resolve(small, 4, seed=seed + number) for number in range(1, 4)]
+    mean = np.mean([np.float32(restored["super-resolution, 4 times"]) / 127.5 - 1, *tries], axis=0)
+    restored["super-resolution, mean of 4"] = generation.pixels(mean)
+    compared = {"the images themselves": real, "right half grey": covered, "bicubic, 4 times": bicubic, **restored}
+    rows = []
+    for name, pixels in compared.items():
+        row = {"images": name}
+        probabilities = judge(pixels)[1]
+        if probabilities is not None:
+            row["accuracy"] = float((probabilities.argmax(axis=1) == labels).mean())
+        squared = np.mean((np.float32(pixels) / 255 - np.float32(real) / 255) ** 2, axis=(1, 2, 3))
+        row["psnr"] = None if pixels is real else float(np.mean(-10 * np.log10(np.maximum(squared, 1e-10))))
+        rows.append(row)
+    inpainted, enlarged = list(restored.values())[:2]
+    nearest = sources.repeat(4, axis=1).repeat(4, axis=2)
+    for name, strips in (
+        ("inpainted", (covered, inpainted, real)),
+        ("enlarged", (nearest, bicubic, enlarged, restored["super-resolution, mean of 4"], real)),
+    ):
+        strip = np.concatenate([pixels[:16] for pixels in strips])
+        plots.save_image(plots.montage(strip, columns=len(strip) // len(strips), scale=3), folder / f"{name}.png")
+    return rows
+
+
+def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **way):
+    """The way from noise to image: a row each with the noisy image above the guess, or an animation of the grid."""
+    if generator.num_classes:
+        labels = np.resize(range(generator.num_classes) if labels is None else labels, count).astype(np.int32)
+    steps = {}
+
+    def keep(step, noisy, guess):
+        noises, guesses = steps.setdefault(step, ([], []))
+        noises.extend(noisy)
+        guesses.extend(guess)
+
+    generator.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **way)
+    frames = [[generation.pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
+    if path.suffix.lower() == ".gif":
+        grids = [plots.montage(noisy) for noisy, _ in frames]
+        plots.save_animation([*grids, *[grids[-1]] * 10], path, milliseconds=100)
+        return labels
+    shown = np.unique(np.linspace(0, len(frames) - 1, 11).round().astype(int))
+    strip = np.concatenate([[frames[step][kind][index] for step in shown] for index in range(count) for kind in (0, 1)])
+    plots.save_image(plots.montage(strip, columns=len(shown)), path)
+    return labels
+
+
+def _read_all(paths, shape, invert, border):
+    """([(path, uint8 pixels)], skipped files): light on dark where the training images were."""
+    found, skipped = [], []
+    for path in paths:
+        listed = data.files(path) if path.is_dir() else [path]
+        if not listed:
+            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+        for file in listed:
+            try:
+                image = data.read(file, shape)
+            except ValueError as error:
+                if not path.is_dir():
+                    raise
+                skipped.append(str(file))
+                print(f"skipped: {error}", file=sys.stderr)
+                continue
+            other_side = border is not None and (data.border(image) > 127) != (border > 127)
+            turned = invert == "yes" or (invert == "auto" and other_side)
+            found.append((file, data.light_on_dark(image) if turned else image))
+    if not found:
+        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
+    return found, skipped
+
+
+def _read_mask(mask, found, paths, shape):
+    """Boolean (height, width) in the size of the network, from an image of the size of the pictures."""
+    picture = data.open_image(mask)
+    for path, _ in found:
+        size = data.open_image(path).size
+        if size != picture.size:
+            raise ValueError(f"the mask {mask} is {picture.size}, {path} is {size}: the sizes must be the same")
+    missing = data.read(mask, (*shape[:2], 1))[..., 0] > 127
+    if not missing.any():
+        raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
+    return missing
+
+
 def _guidance(scale, num_classes):
     """The guidance scale to use: what was given, else 1."""
     if scale is not None and scale != 1 and num_classes is None:
         raise ValueError(f"guidance_scale={scale} needs a model with classes, and this one has none")
-    return 1.0 if scale is None else scale
+    return 1.0 if scale is None else float(scale)
+
+
+def _sampling_speed(model, count, steps, rounds):
+    """Seconds for `count` images: our loop, the same steps one `predict` at a time, and every step of DDPM."""
+    labels = None if model.num_classes is None else np.arange(count, dtype=np.int32) % model.num_classes
+    network, path = model.averaged().network, zoo.samplers.levels(model.timesteps, steps)
+
+    def python_loop():
+        image = np.random.default_rng(0).standard_normal((count, *model.image_shape)).astype(np.float32)
+        table = zoo.samplers.coefficients(model.signal[path], model.noise[path], "ddim").astype(np.float32)
+        for row, level in zip(table, path[:-1], strict=True):
+            inputs = [image, np.full(count, level / model.timesteps, np.float32)]
+            prediction = network.predict([*inputs, *([] if labels is None else [labels])], verbose=0)
+            signal, noise = np.float32(model.signal[level]), np.float32(model.noise[level])
+            guess = {
+                "noise": lambda p=prediction, s=signal, n=noise, x=image: (x - n * p) / s,
+                "x0": lambda p=prediction: p,
+                "v": lambda p=prediction, s=signal, n=noise, x=image: s * x - n * p,
+            }[model.objective]()
+            image = row[0] * image + row[1] * guess.clip(-1, 1)
+        return image
+
+    sides = {"compiled loop": lambda: model.generate(count, labels, steps=steps, seed=0), "python loop": python_loop}
+    turns = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            if turn:  # the first round traces the graph
+                turns[name].append(time.perf_counter() - start)
+    seconds = {name: float(np.median(values)) for name, values in turns.items()}
+    model.generate(count, labels, steps=2, sampler="ddpm", seed=0)  # traces
+    start = time.perf_counter()
+    model.generate(count, labels, steps=model.timesteps, sampler="ddpm", seed=0)
+    seconds["ddpm, all steps"] = time.perf_counter() - start
+    pairs = zip(turns["python loop"], turns["compiled loop"], strict=True)
+    return seconds | {
+        "python loop / ours": float(np.median([slow / fast for slow, fast in pairs])),
+        "all steps / ours": seconds["ddpm, all steps"] / seconds["compiled loop"],
+    }
+
+
+class _PlainDiffusion(keras.Model):
+    """The form of the Keras examples: a network and its averaged twin, updated layer by layer in `train_step`."""
+
+    def __init__(self, network, model):
+        super().__init__()
+        self.network, self.twin = network, keras.models.clone_model(network)
+        self.twin.set_weights(network.get_weights())
+        self.signal, self.noise = (tf.constant(share, tf.float32) for share in (model.signal, model.noise))
+        self.timesteps, self.objective, self.num_classes = model.timesteps, model.objective, model.num_classes
+        self.built = True
+
+    def train_step(self, data):
+        images, labels = data if self.num_classes else (data, None)
+        count = tf.shape(images)[0]
+        level = tf.random.uniform((count,), 1, self.timesteps + 1, tf.int32)
+        noise = tf.random.normal(tf.shape(images))
+        signal, share = (tf.reshape(tf.gather(table, level), (-1, 1, 1, 1)) for table in (self.signal, self.noise))
+        target = {"noise": noise, "x0": images, "v": signal * noise - share * images}[self.objective]
+        inputs = [signal * images + share * noise, tf.cast(level, tf.float32) / self.timesteps]
+        if self.num_classes:
+            hidden = tf.random.uniform((count,)) < 0.1
+            inputs.append(tf.where(hidden, self.num_classes, labels))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self.network(inputs, training=True) - target))
+        gradients = tape.gradient(loss, self.network.trainable_weights)
+        self.optimizer.apply(gradients, self.network.trainable_weights)
+        for weight, average in zip(self.network.weights, self.twin.weights, strict=True):
+            average.assign(0.999 * average + 0.001 * weight)
+        return {"loss": loss}
+
+
+def _training_speed(model, images, rounds, batch_size, steps):
+    """Images per second of the model's network: the plain form on arrays, and our pipeline and step."""
+    x, y = (np.resize(array, (steps * batch_size, *array.shape[1:])) for array in images.split("train"))
+    y = np.int32(y % (model.num_classes or 1))
+    batch_size, steps, steps_per_execution = training.execution_plan(len(x), batch_size)
+    array = 2 * (x / np.float32(255)) - 1
+    make = lambda: keras.Model.from_config(model.network.get_config())  # noqa: E731
+    plain, ours = _PlainDiffusion(make(), model), None
+    settings = {name: getattr(model, name) for name in ("schedule", "timesteps", "objective", "min_snr_gamma")}
+    ours = zoo.Diffusion(make(), **settings, label_dropout=0.1 if model.num_classes else 0.0)
+    plain.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    ours.compile(keras.optimizers.Adam(1e-3), steps_per_execution=steps_per_execution, jit_compile=False)
+    speeds = {"plain": [], "ours": []}
+    for turn in range(rounds + 1):
+        for name, values in speeds.items():
+            start = time.perf_counter()
+            if name == "plain":
+                plain.fit(array, y if model.num_classes else None, batch_size=batch_size, verbose=0)
+            else:
+                stream = data.training_batches(
+                    x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
+                )
+                stream = stream.map(lambda image, label: (2 * image - 1, label) if model.num_classes else 2 * image - 1)
+                ours.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
+            if turn:  # the first round traces the graph
+                values.append(steps * batch_size / (time.perf_counter() - start))
+    ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]
+    return {name: float(np.median(values)) for name, values in speeds.items()} | {
+        "ours / plain": float(np.median(ratios))
+    }
+
+
+def _latencies(generator, steps):
+    """Median milliseconds of one image, with guidance in the exported files, by every form of the model."""
+    way = {"steps": steps, "sampler": "dpm_solver++", "guidance_scale": 2.0 if generator.num_classes else 1.0}
+    functions = {"keras": lambda: generator(1, seed=0, **way)}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, fixed in (
+            ("saved_model", {"batch": None}),
+            ("float32.tflite", {"steps": steps}),
+            ("dynamic.tflite", {"steps": steps}),
+        ):
+            path = exporting.export(
+                generator.model,
+                Path(scratch, name),
+                quantize="dynamic" if name.startswith("dynamic") else "none",
+                endpoints=exporting.diffusion_endpoints(generator.model, **fixed),
+                labels=generator.labels,
+            )
+            form = Generator(path)
+            functions[name.replace(".", " ")] = lambda form=form: form(1, seed=0, **way)
+        return timing.latencies(functions, rounds=3)
+
+
+def _peak_memory():
+    """Most megabytes that this process has held, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)

@@ -178,11 +178,11 @@ def sound(waveform, rate, path, *, title, spectrum, peaks, spectrogram, seen, fr
         _clean(panel)
     panel = axes["spectrum"]
     panel.plot(*spectrum, color=BLUE, linewidth=0.8)
-    for peak in peaks:
+    for rank, peak in enumerate(peaks, start=1):
         panel.plot(peak["hertz"], peak["decibels"], "o", color=ORANGE, markersize=4)
-        panel.annotate(
-            f"{peak['hertz']:.0f} Hz", (peak["hertz"], peak["decibels"]), (3, 4), textcoords="offset points", fontsize=8
-        )
+        panel.annotate(str(rank), (peak["hertz"], peak["decibels"]), (2, 3), textcoords="offset points", fontsize=8)
+    names = "\n".join(f"{rank}  {peak['hertz']:,.0f} Hz" for rank, peak in enumerate(peaks, start=1))
+    panel.text(0.98, 0.97, names, transform=panel.transAxes, ha="right", va="top", fontsize=9)
     panel.set(title="spectrum", xlabel="hertz", ylabel="decibels", ylim=(max(spectrum[1]) - 80, max(spectrum[1]) + 8))
     _clean(panel)
     _spectrogram(axes["spectrogram"], spectrogram, seconds, frequencies)
@@ -223,6 +223,22 @@ def lines(rows, key, path, *, xlabel, ylabel, highlight="restored"):
     axes.set(xlabel=xlabel, ylabel=ylabel)
     _clean(axes)
     axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def quality(rows, path):
+    """Fréchet distance of samplers over steps and over seconds: rows with "sampler", "steps", "frechet_distance" and
+    "seconds_per_image"."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, key, label in ((left, "steps", "steps"), (right, "seconds_per_image", "seconds per image")):
+        for name, colour in zip(dict.fromkeys(row["sampler"] for row in rows), (BLUE, ORANGE, GREY), strict=False):
+            own = sorted((row[key], row["frechet_distance"]) for row in rows if row["sampler"] == name)
+            axes.plot(*zip(*own, strict=True), marker="o", color=colour, label=name)
+        axes.set(xlabel=label, xscale="log", yscale="log")
+        _clean(axes)
+    left.set_ylabel("Fréchet distance")
+    left.legend(frameon=False)
     _save(figure, path)
 
 

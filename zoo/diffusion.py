@@ -233,7 +233,7 @@ class Diffusion(Model):
         self.image_shape = tuple(network.inputs[0].shape[1:])
         self.num_classes = classes(network)
         self.averages = steps.add_averages(self, network) if ema_decay else []
-        self._loops = {}
+        self._loops = _Loops()
         self.built = True
 
     # training ---------------------------------------------------------------------------------------------------------
@@ -265,26 +265,33 @@ class Diffusion(Model):
         """
         images, labels = inputs if isinstance(inputs, (tuple, list)) else (inputs, None)
         images = ops.cast(images, "float32")
-        count = ops.shape(images)[0]
-        level = self._levels(count, training)
-        noise = steps.own_share(
-            lambda total: keras.random.normal((total, *self.image_shape), seed=self.seed_generator if training else 0),
-            count,
-        )
-        if labels is not None and training:
-            draw = lambda total: keras.random.uniform((total,), seed=self.seed_generator)  # noqa: E731
-            hidden = steps.own_share(draw, count) < self.label_dropout
+        level, noise, hidden = self.draw(ops.shape(images)[0], training)
+        if labels is not None:
             labels = ops.where(hidden, self.num_classes, ops.cast(labels, "int32"))
         signal_share, noise_share = self._shares(level)
-        prediction = self._predict(
-            None if training else self._state(),
-            signal_share * images + noise_share * noise,
-            level,
-            labels,
-            training=training,
-        )
+        noisy = signal_share * images + noise_share * noise
+        prediction = self._predict(None if training else self._state(), noisy, level, labels, training=training)
         target = {"noise": noise, "x0": images, "v": signal_share * noise - noise_share * images}[self.objective]
         return {"prediction": prediction, "target": target, "weight": self._weight(level)}
+
+    def draw(self, count, training=True):
+        """What a training step leaves to chance, for each of `count` images; always the same outside training.
+
+        Returns:
+            (level, noise, hidden): int32 (count,) from 1 to `timesteps`, evenly spread over the batch from a random
+            start; float32 (count, height, width, channels); and bool (count,), whether the label is hidden.
+        """
+        seed = self.seed_generator if training else 0
+
+        def draw_all(total):
+            start = keras.random.uniform((), seed=seed) if training else 0.5
+            place = (ops.cast(ops.arange(total), "float32") + start) / ops.cast(total, "float32")
+            level = ops.minimum(1 + ops.cast(ops.floor(place * self.timesteps), "int32"), self.timesteps)
+            noise = keras.random.normal((total, *self.image_shape), seed=seed)
+            hidden = keras.random.uniform((total,), seed=seed) < (self.label_dropout if training else 0.0)
+            return level, noise, hidden
+
+        return steps.own_share(draw_all, count)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))
@@ -306,16 +313,6 @@ class Diffusion(Model):
                 f"the network has {self.num_classes} classes, the data has {'no' if labels is None else 'its'} labels"
             )
         return (images,) if labels is None else ((images, labels),)
-
-    def _levels(self, count, training):
-        """A level from 1 to `timesteps` for each image: evenly spread over the batch, from a random start."""
-
-        def draw(total):
-            start = keras.random.uniform((), seed=self.seed_generator) if training else 0.5
-            place = (ops.cast(ops.arange(total), "float32") + start) / ops.cast(total, "float32")
-            return 1 + ops.cast(ops.floor(place * self.timesteps), "int32")
-
-        return ops.minimum(steps.own_share(draw, count), self.timesteps)
 
     def _weight(self, level):
         if self.min_snr_gamma is None:
@@ -413,6 +410,32 @@ class Diffusion(Model):
             return step + 1, noisy, guess
 
         return ops.while_loop(lambda step, *_: step < last, body, (first, *image))[1:]
+
+    def in_graph(self, noise, steps, label=None, guidance_scale=None):
+        """Images from noise by "dpm_solver++" in uint8, as tensors: what is exported.
+
+        Args:
+            noise: float32 (batch, height, width, channels), standard normal.
+            steps: Number of steps, or an int32 tensor (), brought into 1 to `timesteps`.
+            label: int32 (batch,), where `num_classes` means none; or None.
+            guidance_scale: See `clean`.
+
+        Returns:
+            uint8 (batch, height, width, channels).
+        """
+        if isinstance(steps, int):
+            path = samplers.levels(self.timesteps, steps)
+            shares = self.signal[path], self.noise[path]
+            table = ops.convert_to_tensor(samplers.coefficients(*shares), "float32")
+            path = ops.convert_to_tensor(path, "int32")
+        else:
+            steps = ops.clip(steps, 1, self.timesteps)
+            path = samplers.levels(self.timesteps, steps, xp=ops)
+            tables = (ops.convert_to_tensor(share, "float32") for share in (self.signal, self.noise))
+            table = samplers.coefficients(*(ops.take(share, path) for share in tables), xp=ops)
+        start = (noise, ops.zeros_like(noise))
+        image, _ = self.loop(start, label, table, path, 0, steps, guidance_scale=guidance_scale)
+        return ops.cast(ops.round(ops.clip((image + 1.0) * 127.5, 0.0, 255.0)), "uint8")
 
     # use --------------------------------------------------------------------------------------------------------------
 
@@ -626,27 +649,24 @@ class Diffusion(Model):
         result = np.concatenate(results)[:count]
         return np.clip(result, -1, 1) if clip else result
 
-    def _compiled(self, **kind):
+    def _compiled(self, guided, fresh, task):
         """The loop as a compiled function, made once for each kind."""
-        key = tuple(kind.items())
-        if key not in self._loops:
 
-            def run(state, image, label, given, table, levels, first, last, guidance, seed):
-                return self.loop(
-                    image,
-                    label,
-                    table,
-                    levels,
-                    first,
-                    last,
-                    guidance_scale=guidance if kind["guided"] else None,
-                    state=state,
-                    project=_projection(kind["task"], given),
-                    seed=seed if kind["fresh"] else None,
-                )
+        def run(state, image, label, given, table, levels, first, last, guidance, seed):
+            return self.loop(
+                image,
+                label,
+                table,
+                levels,
+                first,
+                last,
+                guidance_scale=guidance if guided else None,
+                state=state,
+                project=_projection(task, given),
+                seed=seed if fresh else None,
+            )
 
-            self._loops[key] = _compile(run)
-        return self._loops[key]
+        return self._loops.functions.setdefault((guided, fresh, task), _compile(run))
 
     def _checked(self, images, shape=None):
         images, shape = np.asarray(images, "float32"), shape or self.image_shape
@@ -690,6 +710,13 @@ class Diffusion(Model):
         stored = {key: store[key] for key in store.keys()}  # noqa: SIM118 (a group of HDF5)
         self.seed_generator.state.assign(stored.pop("seed_generator_state"))
         super().load_own_variables(stored)
+
+
+class _Loops:
+    """Compiled functions by kind, where neither Keras nor TensorFlow looks for something to save."""
+
+    def __init__(self):
+        self.functions = {}
 
 
 def classes(network):

@@ -160,6 +160,62 @@ def _pcm(waveform):
     return tf.cast(waveform, tf.float32) / 32768.0 if waveform.dtype == tf.int16 else waveform
 
 
+def tensor_endpoint(model):
+    """The signature of a network as it is: float32 inputs (1, ...) by their names in, its named outputs out."""
+
+    def serve(*tensors):
+        outputs = model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+        return dict(zip(model.output_names, keras.tree.flatten(outputs), strict=True))
+
+    return serve, {
+        tensor.name: tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs
+    }
+
+
+def diffusion_endpoints(model, *, steps=None, batch=1):
+    """The signatures of a `zoo.Diffusion`, as `endpoints` of `export`.
+
+    "generate": "noise" float32 (batch, height, width, channels), standard normal; with classes "label" int32 (batch,),
+    where `num_classes` is none of them, and "guidance_scale" float32 (); "steps" int32 () if it is not fixed; all of
+    them to "image" uint8 (batch, height, width, channels), by the sampler dpm_solver++.
+
+    "denoise": "image" float32 (batch, height, width, channels) with noise, "level" int32 (batch,) from 1 to
+    `timesteps`, and "label" and "guidance_scale" if there are classes; all of them to "clean" float32 of the image's
+    shape, the guess of the clean image in [-1, 1].
+
+    Args:
+        model: A `zoo.Diffusion` in float32; its averaged weights are taken.
+        steps: Number of steps, fixed; or None for an input.
+        batch: Images at a time; None for any number, in a SavedModel.
+
+    Raises:
+        ValueError: If the model computes in another precision.
+    """
+    if model.network.dtype_policy.name != "float32":
+        raise ValueError(
+            f"the network computes in {model.network.dtype_policy.name}, export needs float32: "
+            "model.with_network(zoo.export.float32_copy(model.averaged().network))"
+        )
+    image = (batch, *model.image_shape)
+
+    def specs(**extra):
+        found = {name: (shape, kind) for name, (shape, kind) in extra.items() if shape is not None}
+        if model.num_classes:
+            found |= {"label": ((batch,), tf.int32), "guidance_scale": ((), tf.float32)}
+        return {name: tf.TensorSpec(shape, kind, name=name) for name, (shape, kind) in found.items()}
+
+    def generate(noise, *arguments):
+        named = dict(zip(list(inputs)[1:], arguments, strict=True))
+        return {"image": model.in_graph(noise, steps=named.pop("steps", steps), **named)}
+
+    def denoise(image, level, label=None, guidance_scale=None):
+        return {"clean": model.clean(image, level, label, guidance_scale)}
+
+    inputs = specs(noise=(image, tf.float32), steps=(() if steps is None else None, tf.int32))
+    outputs = {"generate": (generate, inputs)}
+    return outputs | {"denoise": (denoise, specs(image=(image, tf.float32), level=((batch,), tf.int32)))}
+
+
 def float32_copy(model):
     """An uncompiled copy of a functional model in float32, also of one that was built in mixed precision."""
 
@@ -383,7 +439,10 @@ class Exported:
             raise ValueError(f"the inputs are {', '.join(self.inputs)}, got {', '.join(inputs) or 'none'}")
         for name, (shape, dtype) in self.inputs.items():
             found = np.asarray(inputs[name])
-            if found.shape != shape or found.dtype != dtype:
+            same = len(found.shape) == len(shape) and all(
+                side in (None, other) for side, other in zip(shape, found.shape, strict=True)
+            )
+            if not same or found.dtype != dtype:
                 raise ValueError(f"input {name!r} is {dtype} {shape}, got {found.dtype} {found.shape}")
         return self._run(inputs)
 

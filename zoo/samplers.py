@@ -13,15 +13,20 @@ import numpy as np
 SAMPLERS = ("ddpm", "ddim", "dpm_solver++")
 
 
-def levels(timesteps, steps):
-    """The levels to visit, evenly spaced: int64 (steps + 1,), from `timesteps` down to 0.
+def levels(timesteps, steps, xp=np):
+    """The levels to visit, evenly spaced: integers (steps + 1,), from `timesteps` down to 0.
+
+    Args:
+        timesteps: Levels of the schedule.
+        steps: 1 to `timesteps`; with `keras.ops` also a tensor, which is not checked.
+        xp: `numpy`, or `keras.ops` to compute them inside a graph.
 
     Raises:
         ValueError: If there are more steps than levels, or none.
     """
-    if not 1 <= steps <= timesteps:
+    if xp is np and not 1 <= steps <= timesteps:
         raise ValueError(f"steps must be 1 to {timesteps}, the timesteps of the schedule; got {steps}")
-    return np.round(np.linspace(timesteps, 0, steps + 1)).astype(np.int64)
+    return (2 * timesteps * (steps - xp.arange(steps + 1)) + steps) // (2 * steps)  # rounded
 
 
 def coefficients(signal, noise, sampler="dpm_solver++", eta=0.0, xp=np):

@@ -51,12 +51,12 @@ def replica():
 
 
 def own_share(draw, count):
-    """This replica's `count` of the random numbers that `draw(count of all replicas)` gives.
+    """This replica's `count` of the random numbers that `draw(count of all replicas)` gives, one array or several.
 
     Every replica draws the same numbers for all of them and takes its share: together, those of one device.
     """
     replicas, own = replica()
-    return draw(replicas * count)[own * count :][:count]
+    return keras.tree.map_structure(lambda drawn: drawn[own * count :][:count], draw(replicas * count))
 
 
 def stateless(model, state, function):
