@@ -58,6 +58,7 @@ def train(
     learning_rate: float = 4e-3,
     weight_decay: float = 0.05,
     label_smoothing: float = 0.1,
+    mixup: float = 0.5,
     augment: float = 1.0,
     spec_augment: float = 1.0,
     frontend: Literal["stft", "log_mel"] = "log_mel",
@@ -90,12 +91,13 @@ def train(
         sample_rate: Samples per second of the model; by default those of the data set.
         channel: What becomes of two channels: the first one, or their mix.
         long: What becomes of a longer sound: its loudest window, or all windows one after the other.
-        epochs: Passes over the data; by default 60, and more for a small set, until 1,500 steps are done.
+        epochs: Passes over the data; by default 60.
         batch_size: Sounds per step; by default 64, and less for a small set, so that an epoch has 20 steps.
         learning_rate: Highest learning rate of the cycle.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
         label_smoothing: Share of the target spread over all classes, in [0, 1).
-        augment: Strength of the random speed, shift, equaliser and echo, with noise and gain; 0 for none.
+        mixup: Largest share of another sound that is laid over each, in [0, 0.5].
+        augment: Strength of the random speed, shift, cuts, equaliser and echo, with noise and gain; 0 for none.
         spec_augment: Strength of the random tempo and of the masks on the spectrogram; 0 for none.
         frontend: stft (all frequencies) or log_mel (bands).
         window: Seconds of each short-time spectrum.
@@ -122,6 +124,7 @@ def train(
     training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
     training.check_range(0, math.inf, weight_decay=weight_decay)
     training.check_range(0, 2.01, augment=augment, spec_augment=spec_augment)
+    training.check_range(0, 0.51, mixup=mixup)
     training.check_range(0, 2**31, seed=seed)
     if weights is not None and precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
@@ -144,7 +147,7 @@ def train(
     replicas = strategy.num_replicas_in_sync
     batch_size = math.ceil((batch_size or min(64, max(1, len(y) // 20))) / replicas) * replicas
     batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
-    epochs = epochs or max(60, math.ceil(1500 / steps))
+    epochs = epochs or 60
 
     with strategy.scope(), training.precision(precision):
         model = zoo.spectrogram_cnn(
@@ -202,6 +205,7 @@ def train(
             first_epoch=first_epoch,
             seed=seed,
             augment=augment,
+            mixup=mixup,
         )
 
     validation = data.evaluation_batches(*sounds.split("validation"), num_classes=num_classes)
@@ -748,7 +752,8 @@ def strongest_frequencies(waveform, rate, count=5):
     frequencies, decibels = spectrum(waveform, rate)
     step = frequencies[1] - frequencies[0] if len(frequencies) > 1 else 1.0
     peaks, _ = signal.find_peaks(decibels, height=max(decibels.max() - 30, -100), distance=max(1, round(20 / step)))
-    strongest = sorted(peaks, key=lambda index: -decibels[index])[:count]
+    audible = [index for index in peaks if frequencies[index] >= 20]
+    strongest = sorted(audible, key=lambda index: -decibels[index])[:count]
     return [{"hertz": float(frequencies[index]), "decibels": float(decibels[index])} for index in strongest]
 
 

@@ -179,7 +179,7 @@ ROWS = [
             ({"window": 8}, "window=8"),
             ({"stride": 0}, "stride=0"),
             ({"sample_rate": 0}, "sample_rate"),
-            ({"frontend": "log_mel", "mel_bins": 100}, "mel_bins=100 is too many for 129 frequencies"),
+            ({"frontend": "log_mel", "mel_bins": 128}, "mel_bins=128 is too many for 129 frequencies"),
             ({"frontend": "log_mel", "mel_bins": 0}, "mel_bins"),
             ({"weights": "imagenet"}, "weights must be None"),
         ],

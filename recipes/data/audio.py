@@ -225,7 +225,18 @@ def speaker(name):
 
 
 def training_batches(
-    waveforms, labels, *, num_classes, sample_rate, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0
+    waveforms,
+    labels,
+    *,
+    num_classes,
+    sample_rate,
+    batch_size,
+    steps,
+    epochs,
+    first_epoch=0,
+    seed=0,
+    augment=0.0,
+    mixup=0.0,
 ):
     """One endless-looking stream over all epochs: float32 waveforms in [-1, 1] and one-hot labels.
 
@@ -243,6 +254,7 @@ def training_batches(
         first_epoch: Where a resumed training goes on.
         seed: Seed of order and augmentation.
         augment: Strength of the augmentation, 0 for none; see `alter`.
+        mixup: Largest share of another sound that is laid over, 0 for none; see `mix`.
     """
     with tf.device("cpu"):
         waveforms, labels = tf.constant(waveforms), tf.constant(labels, tf.int32)
@@ -251,7 +263,8 @@ def training_batches(
         x = tf.cast(tf.gather(waveforms, chosen), tf.float32) / 32768.0
         if augment:
             x = alter(x, [seed, step], sample_rate=sample_rate, strength=augment)
-        return x, tf.one_hot(tf.gather(labels, chosen), num_classes)
+        y = tf.one_hot(tf.gather(labels, chosen), num_classes)
+        return mix(x, y, [seed + 1, step], mixup) if mixup else (x, y)
 
     return stream(
         batch, len(labels), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
@@ -271,41 +284,68 @@ def alter(waveforms, seed, *, sample_rate, strength=1.0):
     """Makes another recording of each sound of a batch, by another voice in another room; same seed, same result.
 
     At strength 1, each drawn on its own: speed and with it the pitch and the resonances, as of a shorter or longer
-    vocal tract, by up to 22 %; a shift of up to a fifth of the window; an equaliser of some 5 dB; in half of the sounds
-    an echo of up to 0.1 s; in three quarters noise from white to brown at 5 to 45 dB below the sound; and a gain within
-    10 dB.
+    vocal tract, by up to 22 %; a shift of up to a fifth of the window; up to 15 % cut off at either end, in half of the
+    sounds each; an equaliser of some 5 dB; in half of the sounds an echo of up to 0.1 s; in three quarters noise from
+    blue to brown, as loud as the sound or up to 45 dB below; and a gain within 10 dB.
 
     Args:
         waveforms: float32 (batch, samples) in [-1, 1].
         seed: Two integers.
         sample_rate: Samples per second.
-        strength: Factor of the ranges of speed, shift, equaliser and echo, in (0, 2].
+        strength: Factor of all of these but noise and gain, in (0, 2].
 
     Returns:
         float32, same shape, in [-1, 1].
     """
     number_seed, curve_seed, echo_seed, noise_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4))
     count, samples = tf.shape(waveforms)[0], waveforms.shape[1]
-    numbers = tf.random.stateless_uniform((9, count, 1), number_seed)
+    numbers = tf.random.stateless_uniform((12, count, 1), number_seed)
 
     def drawn(row, low, high):
         return low + (high - low) * numbers[row]
 
     x = respeed(waveforms, tf.exp(drawn(0, -0.2, 0.2) * strength), drawn(1, -0.2, 0.2) * strength * samples)
-    sounding = tf.reduce_sum(tf.cast(x != 0, tf.float32), axis=1, keepdims=True)
-    power = tf.reduce_sum(x * x, axis=1, keepdims=True) / tf.maximum(sounding, 1.0)
+    sounding = tf.cast(tf.abs(x) > 1e-4, tf.float32)
+    total = tf.reduce_sum(sounding, axis=1, keepdims=True) + 1.0
+    power = tf.reduce_sum(x * x, axis=1, keepdims=True) / total
+    # another hand cuts a recording closer
+    passed = tf.cumsum(sounding, axis=1) / total
+    first, last = (tf.maximum(drawn(row, -0.15, 0.15) * strength, 0.0) for row in (10, 11))
+    cut = tf.cast((passed > first) & (passed < 1.0 - last), tf.float32)
+    x *= cut
 
-    # equaliser, echo and noise in one go, as factors and a sum of spectra
+    # equaliser and echo in one go, as factors of the spectrum
     length = samples + samples // 5  # room for the echo
     waves = _waves(length // 2 + 1)
     decibels = tf.matmul(4.0 * strength * tf.random.stateless_normal((count, len(waves)), curve_seed), waves)
     loud = tf.where(numbers[2] < 0.5, 0.0, drawn(3, 0.0, 0.7) * strength)
     echo = _echo(echo_seed, 0.01 * 10.0 ** numbers[4], loud, sample_rate, samples // 5)
     factor = tf.signal.rfft(echo, [length]) * tf.cast(10.0 ** (decibels / 20), tf.complex64)
-    level = tf.where(numbers[5] < 0.25, 0.0, tf.sqrt(power) * 10.0 ** (-drawn(6, 5.0, 45.0) / 20))
-    noise = _coloured_noise(noise_seed, drawn(7, 0.0, 2.0), length) * tf.cast(level, tf.complex64)
-    x = tf.signal.irfft(tf.signal.rfft(x, [length]) * factor + noise, [length])[:, :samples]
-    return tf.clip_by_value(x * 10.0 ** (drawn(8, -10.0, 10.0) / 20), -1.0, 1.0)
+    changed = tf.signal.irfft(tf.signal.rfft(x, [length]) * factor, [length])[:, :samples]
+
+    # the noise of a recording ends where it was cut, that of a room does not
+    level = tf.where(numbers[5] < 0.25, 0.0, tf.sqrt(power) * 10.0 ** (-drawn(6, 0.0, 45.0) / 20))
+    noise = level * tf.where(numbers[9] < 0.7, cut, 1.0) * _coloured_noise(noise_seed, drawn(7, -1.0, 2.0), samples)
+    return tf.clip_by_value((changed + noise) * 10.0 ** (drawn(8, -10.0, 10.0) / 20), -1.0, 1.0)
+
+
+def mix(waveforms, targets, seed, strength):
+    """Lays the next sound of a batch, made as loud, over each, and mixes the targets alike (mixup; Zhang et al., 2018).
+
+    Args:
+        waveforms: float32 (batch, samples).
+        targets: float32 (batch, classes).
+        seed: Two integers.
+        strength: Largest share of the other sound, in [0, 0.5].
+
+    Returns:
+        (waveforms, targets), same shapes.
+    """
+    share = tf.random.stateless_uniform((tf.shape(waveforms)[0], 1), seed, 0.0, strength)
+    power = tf.reduce_mean(waveforms**2, axis=1, keepdims=True) + 1e-9
+    other = tf.roll(waveforms * tf.sqrt(tf.minimum(tf.roll(power, -1, axis=0) / power, 100.0)), 1, axis=0)
+    mixed = tf.clip_by_value((1 - share) * waveforms + share * other, -1.0, 1.0)
+    return mixed, (1 - share) * targets + share * tf.roll(targets, 1, axis=0)
 
 
 def respeed(waveforms, speed, shift):
@@ -352,13 +392,13 @@ def _echo(seed, decay, loud, sample_rate, length):
     return tail + np.eye(1, length, dtype=np.float32)
 
 
-def _coloured_noise(seed, colour, length):
-    """Spectra (batch, length // 2 + 1) of noise of mean square 1 whose power falls with the frequency to `colour`."""
-    bins = length // 2 + 1
+def _coloured_noise(seed, colour, samples):
+    """Noise (batch, samples) of mean square 1 whose power falls with the frequency to the power of `colour`."""
+    bins = samples // 2 + 1
     frequency = np.maximum(np.arange(bins, dtype=np.float32), bins / 80) / bins
     normal = tf.random.stateless_normal((2, tf.shape(colour)[0], bins), seed) * frequency ** (-colour / 2)
-    normal *= length / tf.sqrt(2 * tf.reduce_sum(normal**2, axis=(0, 2)))[:, None]
-    return tf.complex(normal[0], normal[1])
+    normal *= samples / tf.sqrt(2 * tf.reduce_sum(normal**2, axis=(0, 2)))[:, None]
+    return tf.signal.irfft(tf.complex(normal[0], normal[1]), [samples])
 
 
 # Loading

@@ -47,7 +47,7 @@ def one(name, random, samples, sample_rate):
     edge = max(1, sample_rate // 200)  # 5 ms: a hard edge would be a click of its own
     sound[:edge] *= np.linspace(0, 1, edge)
     sound[-edge:] *= np.linspace(1, 0, edge)
-    background = random.standard_normal(samples) * 10 ** (random.uniform(-80, -50) / 20)
+    background = random.standard_normal(samples) * 10 ** (random.uniform(-95, -65) / 20)
     start = random.integers(0, samples - length + 1)
     background[start : start + length] += sound
     return np.float32(background.clip(-1, 1))
