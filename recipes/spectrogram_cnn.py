@@ -590,6 +590,8 @@ class Classifier:
             self.settings = {name: getattr(front[0], name) for name in names}
             labels, sound = self.card.get("dataset", {}).get("classes"), self.card.get("sound", {})
             self.samples, outputs = self.model.input_shape[1], self.model.output_shape
+            signature = [tf.TensorSpec((None, self.samples), tf.float32)]  # any count without tracing again
+            self._run = tf.function(lambda waveforms: self.model(waveforms, training=False), signature)
         else:
             self.model = exporting.load(self.path)
             shape, self.dtype = self.model.inputs.get("waveform", ((), ""))
@@ -626,7 +628,8 @@ class Classifier:
 
     def __call__(self, waveforms):
         if isinstance(self.model, keras.Model):
-            return self.model.predict(waveforms / np.float32(32768), batch_size=250, verbose=0)
+            parts = range(0, len(waveforms), 250)
+            return np.concatenate([self._run(waveforms[start : start + 250] / np.float32(32768)) for start in parts])
         waveforms = _as_input(waveforms, self.dtype)
         return np.concatenate([self.model(waveform=waveform[None])["probabilities"] for waveform in waveforms])
 
