@@ -143,7 +143,7 @@ def spectrogram(image, seconds, frequencies, path):
     """A spectrogram (bins, frames) in [0, 1] with axes; `frequencies` are those of its rows from below, in hertz."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
-    figure.colorbar(_spectrogram(axes, image, seconds, frequencies), label="0 is 60 dB below the loudest point")
+    figure.colorbar(_spectrogram(axes, image, seconds, frequencies), label="1 is the loudest point, 0 is 45 dB below")
     _save(figure, path)
 
 

@@ -55,10 +55,10 @@ def train(
     long: data.Long = "loudest",
     epochs: int | None = None,
     batch_size: int | None = None,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 3e-3,
     weight_decay: float = 0.05,
     label_smoothing: float = 0.1,
-    mixup: float = 0.5,
+    mixup: float = 0.3,
     augment: float = 1.0,
     spec_augment: float = 1.0,
     frontend: Literal["stft", "log_mel"] = "log_mel",
@@ -92,12 +92,12 @@ def train(
         channel: What becomes of two channels: the first one, or their mix.
         long: What becomes of a longer sound: its loudest window, or all windows one after the other.
         epochs: Passes over the data; by default 60.
-        batch_size: Sounds per step; by default 64, and less for a small set, so that an epoch has 20 steps.
+        batch_size: Sounds per step; by default 32, and less for a small set, so that an epoch has 20 steps.
         learning_rate: Highest learning rate of the cycle.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
         label_smoothing: Share of the target spread over all classes, in [0, 1).
         mixup: Largest share of another sound that is laid over each, in [0, 0.5].
-        augment: Strength of the random speed, shift, cuts, equaliser and echo, with noise and gain; 0 for none.
+        augment: Strength of the random speed, shift, equaliser and echo, with noise and gain; 0 for none.
         spec_augment: Strength of the random tempo and of the masks on the spectrogram; 0 for none.
         frontend: stft (all frequencies) or log_mel (bands).
         window: Seconds of each short-time spectrum.
@@ -145,7 +145,7 @@ def train(
     x, y = sounds.split("train")
     num_classes = len(sounds.class_names)
     replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(64, max(1, len(y) // 20))) / replicas) * replicas
+    batch_size = math.ceil((batch_size or min(32, max(1, len(y) // 20))) / replicas) * replicas
     batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
     epochs = epochs or 60
 

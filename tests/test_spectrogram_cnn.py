@@ -115,7 +115,7 @@ def by_hand(waveform, mel_bins):
     if mel_bins:
         frames = frames @ tf.signal.linear_to_mel_weight_matrix(mel_bins, 129, RATE, 60.0, 4000.0).numpy()
     decibels = 10 * np.log10(frames + 1e-12)
-    return np.clip(1 + (decibels - max(decibels.max(), -60)) / 60, 0, 1)
+    return np.clip(1 + (decibels - max(decibels.max(), -60)) / 45, 0, 1)
 
 
 @pytest.mark.parametrize("mel_bins", [None, 40])

@@ -126,7 +126,7 @@ class Spectrogram(layers.Layer):
         ValueError: If an argument is out of range, or the waveform shorter than the window.
     """
 
-    RANGE = 60.0  # decibels
+    RANGE = 45.0  # decibels; less would lose soft consonants, more shows the noise of the recording
     QUIET = -60.0  # decibels of full scale: a sound that is softer all through is shown as soft
     keep_float = True  # for `zoo.export`: eight bits cannot hold the range of a spectrum's power
 
