@@ -447,7 +447,6 @@ def test_every_exported_file_and_its_stream(capfd, sound_run, tmp_path):
         np.testing.assert_allclose(heard["probabilities"], expected, atol=1e-6)
     int8, float32 = (zoo.export.operations(tmp_path / name) for name in ("model_int8.tflite", "model.tflite"))
     assert set(int8) - set(float32) <= {"QUANTIZE", "DEQUANTIZE"} and "RFFT2D" in int8 and "QUANTIZE" in int8
-    assert entries["model_int8.tflite"]["bytes"] < entries["model.tflite"]["bytes"]
     status, measured, _ = run_json(
         capfd, "evaluate", "spectrogram_cnn", "--model", tmp_path / "model_int8.tflite", "--output", tmp_path / "out"
     )
@@ -501,9 +500,10 @@ def test_predict_files_of_any_kind(capfd, sound_run, tmp_path):
     status, answer, _ = run_json(capfd, *command, tmp_path / "long.wav", *bare)
     assert status == 0 and len(answer["predictions"][0]["timeline"]) == 11
     frames, bins = 1 + (24_000 - 256) // 256, 16
-    assert Image.open(tmp_path / "bare.png").size == (frames, bins)
+    with Image.open(tmp_path / "bare.png") as image:
+        assert image.size == (frames, bins)
     status, _, _ = run_json(capfd, *command, tmp_path / "long.wav", "--spectrogram", tmp_path / "axes.png")
-    assert status == 0 and Image.open(tmp_path / "axes.png").width > 500
+    assert status == 0 and np.asarray(Image.open(tmp_path / "axes.png").convert("L")).std() > 5
 
 
 def test_grad_cam_finds_the_sound(sound_run):
@@ -534,6 +534,7 @@ def test_microphone(capfd, sound_run, tmp_path, monkeypatch):
 
 def test_benchmark(capfd, sound_run, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "latencies", functools.partial(benchmark.latencies, rounds=1, seconds=0.05))
+    monkeypatch.setattr(recipe, "_speeds", functools.partial(recipe._speeds, at_most=128))
     command = ("benchmark", "spectrogram_cnn", "--model", sound_run[0], "--rounds", 1, "--output", tmp_path)
     status, answer, _ = run_json(capfd, *command)
     assert status == 0 and json.loads((tmp_path / "benchmark.json").read_text())["bytes"] == answer["bytes"]
