@@ -454,6 +454,17 @@ def test_every_exported_file_and_its_stream(capfd, sound_run, tmp_path):
     assert measured["metrics"]["accuracy"] == entries["model_int8.tflite"]["metrics"]["accuracy"]
 
 
+def test_export_on_other_sounds_measures_the_agreement(capfd, sound_run, speakers, tmp_path):
+    status, answer, _ = run_json(
+        capfd, "export", "spectrogram_cnn", "--model", sound_run[0], "--format", "saved_model", "--dataset", speakers,
+        "--stream", 0.0, "--input", "float32", "--output", tmp_path / "files",
+    )  # fmt: skip
+    assert status == 0 and answer["metrics"] == {"agreement": 1.0}
+    assert answer["files"][0]["metrics"] == {"agreement": 1.0}
+    with pytest.raises(ValueError, match="its endpoints are serving_default"):
+        zoo.export.load(tmp_path / "files" / "saved_model", endpoint="stream")
+
+
 def test_float_pcm_without_a_stream(sound_run, tmp_path):
     model = zoo.load(sound_run[0] / "model.keras")
     endpoint = zoo.export.sound_endpoint(model, "float32")
