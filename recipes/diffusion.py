@@ -251,7 +251,7 @@ def evaluate(
     dataset: str = "digits",
     split: Literal["train", "validation", "test", "all"] = "test",
     count: int = 10_000,
-    steps: int = 20,
+    steps: int | None = None,
     sampler: SamplerName = "dpm_solver++",
     guidance_scale: float | None = None,
     sweep: tuple[int, ...] = (),
@@ -270,7 +270,7 @@ def evaluate(
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, ...).
         split: Part of the data set to compare with.
         count: Images to generate, at least 2; the distances compare as many as there are real ones, at most this.
-        steps: Steps per image.
+        steps: Steps per image; by default 20, or what an exported file is made for.
         sampler: dpm_solver++, ddim or ddpm.
         guidance_scale: Guidance towards the class; by default that of the model's card, else 1 (none).
         sweep: Also measure every sampler at these numbers of steps, and plot quality over steps and over seconds.
@@ -285,8 +285,7 @@ def evaluate(
     generation.check_count(count, 2)
     training.check_range(0, 2**31, seed=seed)
     generator = Generator(model)
-    way = {"steps": steps, "sampler": sampler, "guidance_scale": generator.guidance(guidance_scale)}
-    generator.check(**way)
+    way = generator.way(steps, sampler, guidance_scale)
     if sweep or restore:
         generator.keras_only()
         for number in sweep:
@@ -352,12 +351,7 @@ def sample(
         raise ValueError(f"output must {ends}; got {output}{hint}")
     generator = Generator(model)
     labels = generator.numbers(label)
-    way = {
-        "steps": steps or (generator.steps or 20 if steps is None else steps),
-        "sampler": sampler,
-        "guidance_scale": generator.guidance(guidance_scale),
-    }
-    generator.check(**way)
+    way = generator.way(steps, sampler, guidance_scale)
     if trajectory:
         generator.keras_only()
     output = output or training.output_folder("diffusion", "sample") / "grid.png"
@@ -517,8 +511,7 @@ def export(
     files = exports.plan(format, quantize)
     generation.check_count(count, 2)
     generator = Generator(model).keras_only()
-    way = {"steps": steps, "sampler": "dpm_solver++", "guidance_scale": generator.guidance(guidance_scale)}
-    generator.check(**way)
+    way = generator.way(steps, "dpm_solver++", guidance_scale)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
     folder = training.output_folder("diffusion", "export", output)
@@ -637,6 +630,7 @@ class Generator:
         border: Mean brightness of the border of the training images, or None where it is not known.
         timesteps: Levels of the schedule.
         steps: Number of steps that a file is made for, or None for any.
+        guidance_scale: Guidance that it was measured with, or None.
     """
 
     def __init__(self, model):
@@ -644,6 +638,7 @@ class Generator:
         self.card = cards.beside(self.path)
         about = self.card.get("dataset", {})
         self.labels, self.border, self.steps = about.get("classes") or (), about.get("border"), None
+        self.guidance_scale = self.card.get("sampling", {}).get("guidance_scale")
         if self.path.suffix in (".keras", ".h5"):
             self.model = zoo.load(self.path)
             if not isinstance(self.model, zoo.Diffusion):
@@ -657,6 +652,7 @@ class Generator:
             self.num_classes = len(self.labels) or None
             self.timesteps = self.model.metadata.get("timesteps", 1000)
             self.steps = self.model.metadata.get("steps")
+            self.guidance_scale = self.model.metadata.get("guidance_scale")
         self.labels = [str(label) for label in self.labels or range(self.num_classes or 0)]
 
     def keras_only(self):
@@ -669,9 +665,14 @@ class Generator:
         """Class numbers of names or numbers given as text; None for none."""
         return generation.class_numbers(labels, self.labels, self.num_classes, self.path)
 
-    def guidance(self, scale):
-        """The guidance scale to use: what was given, else the card's, else 1."""
-        return _guidance(scale if scale is not None else self.card.get("guidance_scale"), self.num_classes)
+    def way(self, steps, sampler, guidance_scale):
+        """How images are made, checked: defaults for None are 20 steps, or those of the file, and the card's guidance,
+        or 1."""
+        steps = (self.steps or 20) if steps is None else steps
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        way = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(scale, self.num_classes)}
+        self.check(**way)
+        return way
 
     def check(self, steps, sampler="dpm_solver++", guidance_scale=1.0):
         """Refuses what this model cannot do, before anything is computed."""
@@ -713,7 +714,7 @@ class Watch(keras.callbacks.Callback):
         self.grids.mkdir(exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        pixels = generation.pixels(self.model.generate(self.count, steps=10, seed=1))
+        pixels = generation.pixels(self.model.generate(self.count, steps=min(10, self.model.timesteps), seed=1))
         features, probabilities = self.judge(pixels)
         logs["kernel_distance"] = kernel_distance(self.features, features, subsets=5)[0]
         text = f"epoch {epoch + 1}: kernel distance {logs['kernel_distance']:.4f}"
