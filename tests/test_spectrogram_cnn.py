@@ -26,7 +26,8 @@ from zoo.spectrogram_cnn import SpecAugment, Spectrogram, mel_matrix, power_spec
 
 ROOT = Path(__file__).parent.parent
 RATE = 8000
-SMALL = {"filters": (8, 12), "blocks": 1, "mel_bins": 16, "stride": 0.032, "batch_size": 8, "learning_rate": 0.01}
+SMALL = {"filters": (8, 12), "blocks": 1, "mel_bins": 16, "window": 0.032, "stride": 0.032, "batch_size": 8}
+SMALL |= {"learning_rate": 0.01}
 
 
 def chirp_and_noise(samples=4000):
@@ -544,7 +545,14 @@ def test_microphone(capfd, sound_run, tmp_path, monkeypatch):
 
 
 def test_benchmark(capfd, sound_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "latencies", functools.partial(benchmark.latencies, rounds=1, seconds=0.05))
+    def forms(model, inputs, raw, folder, *, representative_data, endpoints):  # those of files are tested elsewhere
+        assert raw["waveform"].dtype == np.int16 and list(endpoints) == [zoo.export.ENDPOINT]
+        np.testing.assert_allclose(
+            model(inputs), endpoints[zoo.export.ENDPOINT][0](tf.constant(raw["waveform"]))["probabilities"]
+        )
+        return {"saved_model": 4.0, "tflite int8, 1 thread": 0.5}, {"model.tflite": 1000}
+
+    monkeypatch.setattr(benchmark, "forms", forms)
     monkeypatch.setattr(recipe, "_speeds", functools.partial(recipe._speeds, at_most=128))
     command = ("benchmark", "spectrogram_cnn", "--model", sound_run[0], "--rounds", 1, "--output", tmp_path)
     status, answer, _ = run_json(capfd, *command)
@@ -553,8 +561,8 @@ def test_benchmark(capfd, sound_run, tmp_path, monkeypatch):
     assert speeds["inside / beforehand"] == pytest.approx(
         speeds["front end inside"] / speeds["spectrograms beforehand"]
     )
-    assert answer["pipeline_clips_per_second"]["plain"] > answer["pipeline_clips_per_second"]["augmented"] > 100
-    assert answer["real_time_factor"]["tflite int8, 1 thread"] > 100
+    assert answer["pipeline_clips_per_second"]["plain"] > answer["pipeline_clips_per_second"]["augmented"] > 0
+    assert answer["real_time_factor"] == {"saved_model": 250.0, "tflite int8, 1 thread": 2000.0}
 
 
 def test_the_benchmarks_spectrograms_are_the_models():
