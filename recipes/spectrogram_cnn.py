@@ -355,12 +355,13 @@ def predict(
             soundfile.write(partial, found[-1][1], found[-1][2], format="WAV")
     predictions = []
     for path, waveform, rate in found:
-        mono = data.resample(data.one_channel(waveform, channel or classifier.channel), rate, classifier.sample_rate)
+        heard = data.one_channel(waveform, channel or classifier.channel)
+        mono = data.resample(heard, rate, classifier.sample_rate)
         pcm = data.fit(mono, classifier.samples)
         (probabilities,) = classifier(pcm)
         best = int(probabilities.argmax())
         timeline, levels = classifier.timeline(mono, window, window / 2 if hop is None else hop)
-        peaks = strongest_frequencies(mono, classifier.sample_rate)
+        peaks = strongest_frequencies(heard, rate)
         picture = _new_name(folder, path, predictions)
         row = {
             "file": str(path),
@@ -375,7 +376,7 @@ def predict(
             rate,
             picture,
             title=f"{path.name[-40:]}: {row['label']} {row['confidence']:.0%}",
-            spectrum=spectrum(mono, classifier.sample_rate),
+            spectrum=spectrum(heard, rate),
             peaks=peaks,
             spectrogram=classifier.image(mono),
             seen=classifier.image(pcm[0] / np.float32(32768)),
