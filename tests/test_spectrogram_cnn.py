@@ -274,6 +274,41 @@ def test_folders_by_class_flat_and_with_splits(speakers, tmp_path):
     assert len(sounds.split("test")[1]) == 6 and len(sounds.skipped) == 1
 
 
+def test_any_set_of_tensorflow_datasets_with_sound_and_labels(tmp_path):
+    import tensorflow_datasets as tfds
+
+    class ZooTones(tfds.core.GeneratorBasedBuilder):
+        """Tones at 16 kHz, as numbers of 16 bits."""
+
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = tmp_path  # where others keep a README of the set
+
+        def _info(self):
+            features = {"audio": tfds.features.Audio(sample_rate=16_000)}
+            features["label"] = tfds.features.ClassLabel(names=["low", "high"])
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, _):
+            return {"train": self._generate_examples(8), "test": self._generate_examples(4)}
+
+        def _generate_examples(self, count):
+            for index in range(count):
+                waveform = np.int64(32767 * tone((400, 1200)[index % 2], 0.4, 16_000))
+                yield index, {"audio": waveform, "label": index % 2}
+
+    sounds = audio.load("zoo_tones", sample_rate=RATE, seconds=0.5, data_dir=tmp_path)
+    assert sounds.class_names == ("low", "high") and sounds.own_splits and sounds.version == "1.0.0"
+    assert {name: len(labels) for name, (_, labels) in sounds.splits.items()} == {
+        "train": 6,
+        "validation": 2,
+        "test": 4,
+    }
+    for waveform, label in zip(*sounds.split("all"), strict=True):
+        assert loudest_frequency(waveform) == pytest.approx((400, 1200)[label], abs=5)
+        assert waveform.max() == pytest.approx(16_384, rel=0.02)
+    assert audio.load("zoo_tones", data_dir=tmp_path).sample_rate == 16_000
+
+
 def test_no_speaker_is_on_both_sides(speakers):
     sounds = audio.load(str(speakers), split_by="speaker", test_speaker="bo")
     assert set(sounds.groups["test"]) == {"bo"} and len(sounds.split("test")[1]) == 10

@@ -23,7 +23,6 @@ from recipes.data.images import SPLITS, stream, without_autotune
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"}
 RATES = (4000, 192_000)
-TFDS_RATES = {"spoken_digit": 8000, "gtzan": 22_050, "gtzan_music_speech": 22_050}  # where it does not say
 LICENCES = {"spoken_digit": "CC BY-SA 4.0"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset sounds, or --dataset FOLDER of class/*.wav, or --manual-dir with its files"
 
@@ -73,7 +72,7 @@ class AudioDataset:
 
 @dataclass
 class _Clips:
-    """The sounds of a split before the splits that are missing are cut: lists with one entry per file."""
+    """The sounds of a split before the splits that are missing are cut: lists with one entry per file; int16."""
 
     waveforms: list
     labels: list
@@ -191,13 +190,20 @@ def resample(waveform, rate, sample_rate):
     return np.float32(signal.resample_poly(waveform, sample_rate // common, rate // common))
 
 
+def pcm(waveform):
+    """A waveform in [-1, 1] as int16; one that is int16 already stays as it is."""
+    if waveform.dtype == np.int16:
+        return waveform
+    return np.rint(np.clip(waveform, -1, 32767 / 32768) * 32768).astype(np.int16)
+
+
 def fit(waveform, samples, long="loudest"):
     """Brings a waveform (any length,) to windows, int16 (count, samples).
 
     A shorter one stands in the middle of zeros. Of a longer one, "loudest" takes the window of most energy, "windows"
     all of them one after the other, the last one flush with the end.
     """
-    waveform = np.rint(np.clip(waveform, -1, 32767 / 32768) * 32768).astype(np.int16)
+    waveform = pcm(waveform)
     surplus = len(waveform) - samples
     if surplus <= 0:
         return np.pad(waveform, (-surplus // 2, -surplus - -surplus // 2))[None]
@@ -426,7 +432,7 @@ def _load_folder(folder, sample_rate, channel):
 
         def read_or_none(entry, sample_rate=sample_rate):
             try:
-                return read(entry[0], sample_rate, channel)
+                return pcm(read(entry[0], sample_rate, channel))
             except ValueError as error:
                 print(f"skipped: {error}", file=sys.stderr)
                 return None
@@ -470,7 +476,7 @@ def _load_tfds(dataset, sample_rate, channel, data_dir, manual_dir):
     if not all(name in (features or {}) and isinstance(features[name], kind) for name, kind in kinds.items()):
         raise ValueError(f"{dataset} is not a set of labelled sounds: it has {', '.join(features or [])}")
     images.download(builder, manual_dir, OFFLINE)
-    rate = features["audio"].sample_rate or TFDS_RATES.get(dataset, 16_000)
+    rate = features["audio"].sample_rate or 16_000
     sample_rate = sample_rate or rate
     clips = {}
     for split in (name for name in SPLITS if name in builder.info.splits):
@@ -480,7 +486,7 @@ def _load_tfds(dataset, sample_rate, channel, data_dir, manual_dir):
             if waveform.dtype.kind == "i":
                 waveform = waveform / 32768  # tensorflow-datasets keeps 16 bits, whatever its type
             waveform = np.float32(waveform).reshape(len(waveform), -1)
-            part.waveforms.append(resample(one_channel(waveform, channel), rate, sample_rate))
+            part.waveforms.append(pcm(resample(one_channel(waveform, channel), rate, sample_rate)))
             part.labels.append(int(example["label"]))
             name = example.get("audio/filename", b"").decode()
             part.groups.append((speaker(name), name))
