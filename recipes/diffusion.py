@@ -195,7 +195,9 @@ def train(
         averaged = model.averaged()
         return averaged.with_network(exporting.float32_copy(averaged.network))
 
-    held_out = tf.data.Dataset.from_tensor_slices(images.split("validation")).batch(batch_size, drop_remainder=True)
+    known = images.split("validation")
+    size = max(replicas, min(batch_size, len(known[0])) // replicas * replicas)
+    held_out = tf.data.Dataset.from_tensor_slices(known).batch(size, drop_remainder=True)
     held_out = held_out.map(lambda image, label: scaled(tf.cast(image, tf.float32) / 255.0, label))
     watch = Watch(run, expert, images)
     try:
@@ -786,13 +788,14 @@ def _restore(generator, judge, images, split, folder, count, seed):
     sources = generation.pixels(small)
     bicubic = data.fit_all(sources, generator.image_shape)
     covered = np.where(mask[..., None], 128, real).astype(np.uint8)
+    options = {"steps": min(50, generator.timesteps), "verbose": 1}
+    filled = generator.model.inpaint(clean, mask, seed=seed, **options)
+    tries = [generator.model.super_resolve(small, 4, seed=seed + number, **options) for number in range(4)]
     restored = {
-        "inpainting, right half": generation.pixels(generator.model.inpaint(clean, mask, seed=seed, verbose=1)),
-        "super-resolution, 4 times": generation.pixels(generator.model.super_resolve(small, 4, seed=seed, verbose=1)),
+        "inpainting, right half": generation.pixels(filled),
+        "super-resolution, 4 times": generation.pixels(tries[0]),
+        "super-resolution, mean of 4": generation.pixels(np.mean(tries, axis=0)),
     }
-    tries = [generator.model.super_resolve(small, 4, seed=seed + number) for number in range(1, 4)]
-    mean = np.mean([np.float32(restored["super-resolution, 4 times"]) / 127.5 - 1, *tries], axis=0)
-    restored["super-resolution, mean of 4"] = generation.pixels(mean)
     compared = {"the images themselves": real, "right half grey": covered, "bicubic, 4 times": bicubic, **restored}
     rows = []
     for name, pixels in compared.items():
@@ -998,7 +1001,7 @@ def _latencies(generator, steps):
                 generator.model,
                 Path(scratch, name),
                 quantize="dynamic" if name.startswith("dynamic") else "none",
-                endpoints=exporting.diffusion_endpoints(generator.model, **fixed),
+                endpoints={"generate": exporting.diffusion_endpoints(generator.model, **fixed)["generate"]},
                 labels=generator.labels,
             )
             form = Generator(path)
