@@ -91,7 +91,7 @@ def train(
         sample_rate: Samples per second of the model; by default those of the data set.
         channel: What becomes of two channels: the first one, or their mix.
         long: What becomes of a longer sound: its loudest window, or all windows one after the other.
-        epochs: Passes over the data; by default 50.
+        epochs: Passes over the data; by default 60.
         batch_size: Sounds per step; by default 32, and less for a small set, so that an epoch has 20 steps.
         learning_rate: Highest learning rate of the cycle.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
@@ -147,7 +147,7 @@ def train(
     replicas = strategy.num_replicas_in_sync
     batch_size = math.ceil((batch_size or min(32, max(1, len(y) // 20))) / replicas) * replicas
     batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
-    epochs = epochs or 50
+    epochs = epochs or 60
 
     with strategy.scope(), training.precision(precision):
         model = zoo.spectrogram_cnn(
