@@ -290,9 +290,9 @@ def alter(waveforms, seed, *, sample_rate, strength=1.0):
     """Makes another recording of each sound of a batch, by another voice in another room; same seed, same result.
 
     At strength 1, each drawn on its own: speed and with it the pitch and the resonances, as of a shorter or longer
-    vocal tract, by up to 28 %; a shift of up to a fifth of the window; an equaliser of some 10 dB; in half of the sounds
-    an echo of up to 0.1 s; in three quarters noise from blue to brown, as loud as the sound or up to 45 dB below; and a
-    gain within 10 dB.
+    vocal tract, by up to 28 %; a shift of up to a fifth of the window; an equaliser of some 10 dB; in half of the
+    sounds an echo of up to 0.1 s; in three quarters noise from blue to brown, as loud as the sound or up to 45 dB
+    below; and a gain within 10 dB.
 
     Args:
         waveforms: float32 (batch, samples) in [-1, 1].
@@ -378,7 +378,7 @@ def respeed(waveforms, speed, shift):
 
 
 def _waves(bins):
-    """What an equaliser's curve is made of: five cosines over the logarithm of the frequency, in decibels, (5, bins)."""
+    """What an equaliser's curve is made of, in decibels: five cosines over the logarithm of the frequency, (5, bins)."""
     place = np.log(np.arange(bins) + bins / 40)
     place = (place - place[0]) / (place[-1] - place[0])
     # microphones differ most in the tilt from low to high frequencies
