@@ -378,7 +378,7 @@ def respeed(waveforms, speed, shift):
 
 
 def _waves(bins):
-    """What an equaliser's curve is made of, in decibels: five cosines over the logarithm of the frequency, (5, bins)."""
+    """Parts of an equaliser's curve, in decibels: five cosines over the logarithm of the frequency, (5, bins)."""
     place = np.log(np.arange(bins) + bins / 40)
     place = (place - place[0]) / (place[-1] - place[0])
     # microphones differ most in the tilt from low to high frequencies
