@@ -275,12 +275,17 @@ def evaluate(
         output: Folder for the pictures and evaluation.json; by default a new one under runs/spectrogram_cnn.
     """
     classifier = Classifier(model)
-    sounds = classifier.datasets(
-        dataset, split_by=split_by, test_speaker=test_speaker, data_dir=data_dir, manual_dir=manual_dir
-    )
     if split is None:
-        foreign = Path(dataset).is_dir() and sounds.name != classifier.card.get("dataset", {}).get("name")
-        split = "all" if foreign and not sounds.own_splits and split_by == "class" else "test"
+        new = Path(dataset).is_dir() and not Path(dataset, "test").is_dir() and not classifier.has_heard(dataset)
+        split = "all" if new and split_by == "class" else "test"
+    sounds = classifier.datasets(
+        dataset,
+        split_by=split_by,
+        test_speaker=test_speaker,
+        complete=split != "all",
+        data_dir=data_dir,
+        manual_dir=manual_dir,
+    )
     x, y = sounds.split(split)
     y = classifier.match_labels(sounds.class_names, y)
     folder = training.output_folder("spectrogram_cnn", f"evaluate-{sounds.name}", output)
@@ -408,7 +413,9 @@ def predict(
     print(cards.table(rows))
     if moments:
         _write_csv(moments, folder / "timeline.csv")
-        print(f"\n{cards.table(moments)}")
+        print(f"\n{cards.table(moments[:40])}")
+        if len(moments) > 40:
+            print(f"... and {len(moments) - 40:,} more in timeline.csv")
     print(f"\ntables and pictures are in {folder}")
     return {"predictions": predictions, "skipped": skipped, "output": folder}
 
@@ -632,6 +639,11 @@ class Classifier:
     def datasets(self, dataset, **options):
         """A data set brought to this model's rate and window."""
         return datasets(dataset, **self.sound, **options)
+
+    def has_heard(self, folder):
+        """Whether this model was trained on a folder of that name."""
+        heard = self.card.get("dataset", {})  # a folder has no version
+        return heard.get("name") == Path(folder).resolve().name and not heard.get("version")
 
     def __call__(self, waveforms):
         if isinstance(self.model, keras.Model):

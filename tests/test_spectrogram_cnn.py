@@ -253,7 +253,7 @@ def test_any_rate_and_format_becomes_the_models(rate, suffix, tmp_path):
 
 def test_folders_by_class_flat_and_with_splits(speakers, tmp_path):
     sounds = audio.load(str(speakers), sample_rate=RATE, seconds=0.5)
-    assert sounds.class_names == ("high", "low") and not sounds.own_splits
+    assert sounds.class_names == ("high", "low")
     assert {name: len(labels) for name, (_, labels) in sounds.splits.items()} == {
         "train": 20,
         "validation": 4,
@@ -270,7 +270,7 @@ def test_folders_by_class_flat_and_with_splits(speakers, tmp_path):
                 soundfile.write(tmp_path / "by_class" / split / name / f"{number}.flac", tone(hertz), RATE)
     (tmp_path / "by_class" / "train" / "a" / "broken.wav").write_text("no sound")
     sounds = audio.load(str(tmp_path / "by_class"))
-    assert sounds.class_names == ("a", "b") and sounds.own_splits and sounds.sample_rate == RATE
+    assert sounds.class_names == ("a", "b") and sounds.sample_rate == RATE
     assert len(sounds.split("test")[1]) == 6 and len(sounds.skipped) == 1
 
 
@@ -297,7 +297,7 @@ def test_any_set_of_tensorflow_datasets_with_sound_and_labels(tmp_path):
                 yield index, {"audio": waveform, "label": index % 2}
 
     sounds = audio.load("zoo_tones", sample_rate=RATE, seconds=0.5, data_dir=tmp_path)
-    assert sounds.class_names == ("low", "high") and sounds.own_splits and sounds.version == "1.0.0"
+    assert sounds.class_names == ("low", "high") and sounds.version == "1.0.0"
     assert {name: len(labels) for name, (_, labels) in sounds.splits.items()} == {
         "train": 6,
         "validation": 2,
@@ -449,10 +449,15 @@ def test_train_and_evaluate_on_a_folder_by_speaker(capfd, speakers, tmp_path, no
     status, answer, _ = run_json(capfd, *heard, speakers)
     assert status == 0 and (answer["split"], answer["sounds"]) == ("test", 6)  # it has heard the others
     new = speakers.rename(tmp_path / "new_voices")
+    for path in new.glob("high_anna_[2-4].wav"):  # too few to cut, but enough to measure on
+        path.unlink()
+    for path in new.glob("high_[bc]*.wav"):
+        path.unlink()
     status, answer, _ = run_json(capfd, *heard, new)
-    assert status == 0 and (answer["split"], answer["sounds"]) == ("all", 30)
+    assert status == 0 and (answer["split"], answer["sounds"]) == ("all", 17)
     assert [row["speaker"] for row in answer["per_speaker"]] == ["anna", "bo", "cleo"]
-    mean = np.mean([row["accuracy"] for row in answer["per_speaker"]])
+    assert [row["sounds"] for row in answer["per_speaker"]] == [7, 5, 5]
+    mean = np.average([row["accuracy"] for row in answer["per_speaker"]], weights=[7, 5, 5])
     assert answer["metrics"]["accuracy"] == pytest.approx(mean)
 
 

@@ -43,7 +43,6 @@ class AudioDataset:
         version: Version as its publisher gives it, or "".
         licence: Licence as its publisher gives it, or "".
         skipped: Files that could not be read.
-        own_splits: Whether the publisher or the folder itself says what the test split is.
     """
 
     name: str
@@ -54,7 +53,6 @@ class AudioDataset:
     version: str = ""
     licence: str = ""
     skipped: tuple = field(default=())
-    own_splits: bool = False
 
     @property
     def samples(self):
@@ -88,6 +86,7 @@ def load(
     long="loudest",
     split_by=None,
     test_speaker=None,
+    complete=True,
     data_dir=None,
     manual_dir=None,
 ):
@@ -103,6 +102,7 @@ def load(
         long: What becomes of a longer sound: its "loudest" window, or all "windows" one after the other.
         split_by: None cuts the splits that are missing by class; "speaker" keeps all of a speaker on one side.
         test_speaker: With "speaker": whose sounds are the test split; None takes the last fifth of the speakers.
+        complete: Whether to cut the splits that the set lacks; without, a folder is all "train".
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
         manual_dir: Folder with the original files of the set, got by hand, for a machine without a network.
 
@@ -129,12 +129,13 @@ def load(
         raise ValueError(f"there is no folder {dataset}")
     else:
         about, clips = _load_tfds(dataset, sample_rate, channel, data_dir, manual_dir)
-    about["own_splits"] = "test" in clips and split_by is None
     if split_by == "speaker":
         clips = _by_speaker(clips, test_speaker, about["name"])
     samples = round(seconds * about["sample_rate"])
+    if complete:
+        clips = _complete(clips, about["class_names"])
     splits, groups = {}, {}
-    for name, part in _complete(clips, about["class_names"]).items():
+    for name, part in clips.items():
         pieces = [fit(waveform, samples, long) for waveform in part.waveforms]
         source = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
         splits[name] = np.concatenate(pieces), np.array(part.labels, np.int32)[source]
