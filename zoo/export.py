@@ -380,13 +380,16 @@ def _quantize_but(converter, layers):
 
 
 def _share_weights(content):
-    """The same `.tflite` with equal weights stored once: the quantizer gives each signature its own."""
+    """The same `.tflite` with equal weights stored once, and without the names of what is inside: the quantizer gives
+    each signature its own weights, and long names make a fifth of a small file."""
     import flatbuffers
 
     model = _read_tflite(content)
     first = {}
     for graph in model.subgraphs:
-        for tensor in graph.tensors:
+        for index, tensor in enumerate(graph.tensors):
+            if index not in {*graph.inputs, *graph.outputs}:
+                tensor.name = b""
             data = model.buffers[tensor.buffer].data
             if data is not None and len(data):
                 tensor.buffer = first.setdefault(bytes(data), tensor.buffer)
