@@ -186,7 +186,7 @@ def sound(waveform, rate, path, *, title, spectrum, peaks, spectrogram, seen, fr
         panel.annotate(str(rank), (peak["hertz"], peak["decibels"]), (2, 3), textcoords="offset points", fontsize=8)
     names = "\n".join(f"{rank}  {peak['hertz']:,.0f} Hz" for rank, peak in enumerate(peaks, start=1))
     panel.text(0.98, 0.97, names, transform=panel.transAxes, ha="right", va="top", fontsize=9)
-    panel.set(title="spectrum", xlabel="hertz", ylabel="decibels", ylim=(max(spectrum[1]) - 80, max(spectrum[1]) + 8))
+    panel.set(title="spectrum", xlabel="hertz", ylabel="decibels", ylim=(max(spectrum[1]) - 80, max(spectrum[1]) + 25))
     _clean(panel)
     _spectrogram(axes["spectrogram"], spectrogram, seconds, frequencies)
     panel = axes["seen"]
