@@ -8,6 +8,7 @@ tf.data and on waveforms, so that the model's own front end sees its result.
 import math
 import re
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -477,7 +478,9 @@ def _load_tfds(dataset, sample_rate, channel, data_dir, manual_dir):
     kinds = {"audio": tfds.features.Audio, "label": tfds.features.ClassLabel}
     if not all(name in (features or {}) and isinstance(features[name], kind) for name, kind in kinds.items()):
         raise ValueError(f"{dataset} is not a set of labelled sounds: it has {', '.join(features or [])}")
-    images.download(builder, manual_dir, OFFLINE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydub looks for ffmpeg, which no WAV file needs
+        images.download(builder, manual_dir, OFFLINE)
     rate = features["audio"].sample_rate or 16_000
     sample_rate = sample_rate or rate
     clips = {}
