@@ -4,6 +4,12 @@ Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`
 (cropped to 64x64) or any images of tensorflow-datasets; or a folder of images, with classes or without.
 
     zoo train diffusion --dataset mnist --precision mixed_bfloat16
+
+trains a network of 1,643,585 parameters in 14 epochs of five minutes on one core of a shared CPU. On 10,000 images
+(seed 0, 20 steps of dpm_solver++, guidance 1.25), in the features of the published digit classifier: Fréchet distance
+0.588 to the test split (real training images: 0.321, the published DCGAN: 0.750), precision 0.70 and recall 0.80
+(0.80 and 0.83), 98.4 % of the images taken for the digit asked for. One seed; the guidance was chosen on the
+validation split. No weights are published for other data: cifar10 and celeb_a need a GPU.
 """
 
 import json

@@ -13,7 +13,7 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
-from recipes import diffusion, plots, training
+from recipes import diffusion, generation, plots, training
 from zoo import export, samplers
 
 SHAPE = (8, 8, 3)
@@ -757,3 +757,16 @@ def test_wrong_input_is_one_clear_line(capfd, run, tmp_path, monkeypatch, argume
     line = refused(capfd, arguments[0], "diffusion", *arguments[1:], *own)
     assert all(word in line for word in words), line
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_the_published_model_draws_what_is_asked_for():
+    generator = diffusion.Generator("diffusion")
+    judge = generation.Judge("auto", diffusion.datasets("digits"))
+    pixels, labels = generator(100, seed=5, **generator.way(20, "dpm_solver++", None))
+    answers = generation.answers(judge(pixels)[1], labels)
+    assert answers["label_accuracy"] >= 0.95 and answers["confidence"] >= 0.9
+    tflite = diffusion.Generator(zoo.pretrained.file("diffusion", "model.tflite"))
+    found = tflite(3, seed=5, **generator.way(20, "dpm_solver++", None))[0]
+    assert np.abs(found.astype(int) - pixels[:3]).mean() < 4  # weights of 8 bits
+    card = zoo.pretrained.card("diffusion")
+    assert card["parameters"] <= 3_000_000 and card["metrics"]["label_accuracy"] >= 0.98

@@ -31,7 +31,8 @@ def test_published_model_is_what_its_card_says(name):
     assert (
         card["licence"]["weights"] and card["licence"]["data"] and card["training"]["command"].startswith("zoo train")
     )
-    run = export.load(pretrained.file(name, "model.tflite"))
+    endpoint = {"diffusion": "generate"}.get(card["builder"], export.ENDPOINT)
+    run = export.load(pretrained.file(name, "model.tflite"), endpoint=endpoint)
     assert run.labels == card["dataset"]["classes"]
 
 
