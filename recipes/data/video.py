@@ -1,0 +1,143 @@
+"""Video, one frame after the other: files and cameras in, H.264 files out (FFmpeg, by way of PyAV)."""
+
+import math
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from zoo.export import atomic
+
+SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}
+CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # name and format of a camera
+
+
+def is_video(path):
+    """Whether a path has the suffix of a video."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+class Reader:
+    """The frames of a video file or camera, uint8 (height, width, 3), turned upright; to be used in a `with`.
+
+    Attributes:
+        rate: Frames per second.
+        size: (width, height) of a frame.
+        count: Frames that the file says to have; None where it does not say, and for a camera.
+        problem: A line if the file ended before its time, once all frames are read; else None.
+
+    Args:
+        source: Path of a file, or the number of a camera.
+
+    Raises:
+        ValueError: If there is no such file or camera, or no video in it that can be decoded.
+    """
+
+    def __init__(self, source):
+        import av
+
+        self.source, self.problem = source, None
+        self._av = av
+        try:
+            self._container = _open_camera(av, source) if isinstance(source, int) else av.open(str(source))
+            stream = self._container.streams.video[0]
+            stream.thread_type = "AUTO"
+            first = next(self._container.decode(stream))
+        except (av.FFmpegError, IndexError, StopIteration, OSError) as error:
+            if isinstance(source, int):
+                raise ValueError(f"there is no camera {source} that can be opened") from error
+            if isinstance(error, FileNotFoundError):
+                raise ValueError(f"there is no video {source}") from None
+            if isinstance(error, PermissionError):
+                raise ValueError(f"{source} may not be read: permission denied") from None
+            raise ValueError(f"{source} is not a video that can be decoded (MP4, MOV, AVI, MKV, WebM)") from error
+        self._first = first
+        height, width = _upright(first).shape[:2]
+        self.size = width, height
+        self.rate = float(stream.average_rate or stream.guessed_rate or 25)
+        seconds = float(stream.duration * stream.time_base) if stream.duration else None
+        self.count = stream.frames or (round(seconds * self.rate) if seconds else None)
+        if isinstance(source, int):
+            self.count = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._container.close()
+
+    def __iter__(self):
+        seen, cause = 1, None
+        yield _upright(self._first)
+        try:
+            for frame in self._container.decode(video=0):
+                seen += 1
+                yield _upright(frame)
+        except self._av.FFmpegError as error:
+            cause = error.strerror
+        # the count of some files is off by a frame or two
+        if cause or (self.count and seen < self.count - max(2, self.count // 100)):
+            of = f" of {self.count}" if self.count else ""
+            self.problem = f"{self.source} ends early, after {seen}{of} frames" + (f": {cause}" if cause else "")
+
+
+class Writer:
+    """An MP4 file with H.264, whole or not at all; to be used in a `with`.
+
+    Args:
+        path: Where to write it.
+        rate: Frames per second.
+        size: (width, height); an odd side gets one more row or column, which H.264 needs.
+
+    Raises:
+        ValueError: If the path does not end in .mp4.
+    """
+
+    def __init__(self, path, rate, size):
+        if Path(path).suffix.lower() != ".mp4":
+            raise ValueError(f"a video is written as .mp4, got {path}")
+        self.path, self.rate, self.size = Path(path), rate, size
+
+    def __enter__(self):
+        import av
+
+        self._av = av
+        self._atomic = atomic(self.path)
+        self._container = av.open(str(self._atomic.__enter__()), "w", format="mp4")
+        self._stream = self._container.add_stream("libx264", rate=Fraction(self.rate).limit_denominator(1001))
+        self._stream.width, self._stream.height = (2 * math.ceil(side / 2) for side in self.size)
+        self._stream.pix_fmt = "yuv420p"  # what every player shows
+        self._stream.options = {"crf": "21"}
+        return self
+
+    def write(self, frame):
+        """Adds a frame, uint8 (height, width, 3).
+
+        Raises:
+            ValueError: If it has another size.
+        """
+        if frame.shape != (self.size[1], self.size[0], 3):
+            raise ValueError(f"a frame must be of shape {(self.size[1], self.size[0], 3)}, got {frame.shape}")
+        extra = self._stream.height - frame.shape[0], self._stream.width - frame.shape[1]
+        frame = np.pad(frame, ((0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def __exit__(self, *error):
+        if error[0] is None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+        self._atomic.__exit__(*error)
+
+
+def _open_camera(av, number):
+    if sys.platform not in CAMERAS:
+        raise ValueError(f"a camera can be read on Linux and macOS, not on {sys.platform}")
+    name, form = CAMERAS[sys.platform]
+    return av.open(name.format(number), format=form)
+
+
+def _upright(frame):
+    """The pixels as the camera was held: a phone writes its rotation beside them."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
