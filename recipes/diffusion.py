@@ -65,6 +65,7 @@ def train(
     objective: Literal["v", "noise", "x0"] = "v",
     schedule: Literal["cosine", "linear"] = "cosine",
     timesteps: int = 1000,
+    shift: float = 1.0,
     min_snr_gamma: float | None = None,
     label_dropout: float = 0.1,
     ema_decay: float = 0.999,
@@ -99,6 +100,7 @@ def train(
         objective: What the network predicts: v, the noise, or the clean image (x0).
         schedule: Noise schedule, cosine or linear.
         timesteps: Levels of the schedule.
+        shift: Factor of noise over image at each level; above 1 for more very noisy levels.
         min_snr_gamma: Weighs each image by min(SNR, gamma); by default all count the same.
         label_dropout: Share of labels hidden in training, so that guidance is possible.
         ema_decay: Decay per step of the average of the weights, in [0, 1).
@@ -125,6 +127,7 @@ def train(
         blocks=blocks,
         patch_size=patch_size,
         timesteps=timesteps,
+        shift=shift,
     )
     training.check_range(0, 1, dropout=dropout, label_dropout=label_dropout, ema_decay=ema_decay)
     training.check_range(0, 2**31, seed=seed)
@@ -156,6 +159,7 @@ def train(
             ),
             schedule=schedule,
             timesteps=timesteps,
+            shift=shift,
             objective=objective,
             min_snr_gamma=min_snr_gamma,
             label_dropout=label_dropout if num_classes else 0.0,
@@ -969,7 +973,7 @@ def _training_speed(model, images, rounds, batch_size, steps):
     array = 2 * (x / np.float32(255)) - 1
     make = lambda: keras.Model.from_config(model.network.get_config())  # noqa: E731
     plain, ours = _PlainDiffusion(make(), model), None
-    settings = {name: getattr(model, name) for name in ("schedule", "timesteps", "objective", "min_snr_gamma")}
+    settings = {name: getattr(model, name) for name in ("schedule", "timesteps", "shift", "objective", "min_snr_gamma")}
     ours = zoo.Diffusion(make(), **settings, label_dropout=0.1 if model.num_classes else 0.0)
     plain.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     ours.compile(keras.optimizers.Adam(1e-3), steps_per_execution=steps_per_execution, jit_compile=False)

@@ -70,7 +70,19 @@ def test_closed_form_of_the_noise_is_step_by_step_noising():
     assert x.std() == pytest.approx(noise[30], abs=0.01)
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_shift_multiplies_noise_over_image(schedule):
+    signal, noise = zoo.diffusion.noise_schedule(schedule, 100)
+    shifted_signal, shifted_noise = zoo.diffusion.noise_schedule(schedule, 100, shift=2.0)
+    np.testing.assert_allclose(shifted_noise[:-1] / shifted_signal[:-1], 2 * noise[:-1] / signal[:-1], rtol=1e-9)
+    np.testing.assert_allclose(shifted_signal**2 + shifted_noise**2, 1, rtol=1e-12)
+    again = zoo.Diffusion.from_config(small_model(shift=2.0).get_config())
+    np.testing.assert_array_equal(again.signal, zoo.diffusion.noise_schedule("cosine", again.timesteps, 2.0)[0])
+
+
 def test_schedules_refuse():
+    with pytest.raises(ValueError, match=r"shift must be positive, got 0"):
+        zoo.diffusion.noise_schedule(shift=0)
     with pytest.raises(ValueError, match="linear, cosine, got 'sigmoid'"):
         zoo.diffusion.noise_schedule("sigmoid")
     with pytest.raises(ValueError, match=r"21 or more .* got 20"):

@@ -136,27 +136,32 @@ class TimeEmbedding(layers.Layer):
         return {**super().get_config(), "dim": self.dim}
 
 
-def noise_schedule(schedule="cosine", timesteps=1000):
+def noise_schedule(schedule="cosine", timesteps=1000, shift=1.0):
     """How much of the image and how much noise there is at each level.
 
-    With beta the variance that one step adds, alpha-bar is the running product of 1 - beta.
+    With beta the variance that one step adds, alpha-bar is the running product of 1 - beta. A shift multiplies noise
+    over image at each level (Hoogeboom et al., "Simple diffusion", 2023).
 
     Args:
         schedule: "linear" (beta from 1e-4 to 0.02 over 1,000 steps, more over fewer) or "cosine".
         timesteps: Number of steps T, 1 or more (21 or more for "linear").
+        shift: Above 1 more of the levels are very noisy, where the whole of an image is decided; below 1 more of them
+            are nearly clean, where its details are.
 
     Returns:
         (signal, noise): float64 (timesteps + 1,) each, square roots of alpha-bar and of 1 - alpha-bar; level 0 is the
         clean image.
 
     Raises:
-        ValueError: If there is no such schedule, or too few steps.
+        ValueError: If there is no such schedule, too few steps, or `shift` is not positive.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     least = 21 if schedule == "linear" else 1
     if timesteps < least:
         raise ValueError(f"timesteps must be {least} or more for the {schedule} schedule, got {timesteps}")
+    if not 0 < shift < math.inf:
+        raise ValueError(f"shift must be positive, got {shift}")
     if schedule == "linear":
         beta = np.linspace(1e-4, 0.02, timesteps) * (1000 / timesteps)
     else:
@@ -164,6 +169,7 @@ def noise_schedule(schedule="cosine", timesteps=1000):
         curve = np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2
         beta = np.minimum(1 - curve[1:] / curve[:-1], 0.999)
     alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
+    alpha_bar = alpha_bar / (alpha_bar + shift**2 * (1 - alpha_bar))
     return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
 
 
@@ -186,6 +192,7 @@ class Diffusion(Model):
         network: As built by `diffusion_unet`.
         schedule: "cosine" or "linear"; see `noise_schedule`.
         timesteps: Number of levels.
+        shift: Above 1 for more very noisy levels; see `noise_schedule`.
         objective: What the network predicts: "noise", "x0" (the clean image) or "v", signal * noise - noise share *
             clean image.
         min_snr_gamma: Weighs each image by min(SNR, gamma) in terms of the clean image; None for the plain mean.
@@ -204,6 +211,7 @@ class Diffusion(Model):
         *,
         schedule="cosine",
         timesteps=1000,
+        shift=1.0,
         objective="v",
         min_snr_gamma=None,
         label_dropout=0.1,
@@ -222,12 +230,13 @@ class Diffusion(Model):
         self.network = network
         self.schedule = schedule
         self.timesteps = timesteps
+        self.shift = shift
         self.objective = objective
         self.min_snr_gamma = min_snr_gamma
         self.label_dropout = label_dropout
         self.ema_decay = ema_decay
         self.seed = seed
-        self.signal, self.noise = noise_schedule(schedule, timesteps)
+        self.signal, self.noise = noise_schedule(schedule, timesteps, shift)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loop_seed = keras.random.SeedGenerator(0)  # stands for a number in the compiled loop
         self.image_shape = tuple(network.inputs[0].shape[1:])
@@ -692,8 +701,8 @@ class Diffusion(Model):
     # saving -----------------------------------------------------------------------------------------------------------
 
     def _settings(self):
-        names = ("schedule", "timesteps", "objective", "min_snr_gamma", "label_dropout", "ema_decay", "seed", "name")
-        return {name: getattr(self, name) for name in names}
+        names = ("schedule", "timesteps", "shift", "objective", "min_snr_gamma", "label_dropout", "ema_decay", "seed")
+        return {name: getattr(self, name) for name in (*names, "name")}
 
     def get_config(self):
         return {**self._settings(), "network": keras.saving.serialize_keras_object(self.network)}
