@@ -147,25 +147,27 @@ def _cell(value):
 
 
 def readme_table():
-    """The README's table of the published models, as Markdown."""
+    """The README's table of the published models, as Markdown: one row each, the figures of the exported file last."""
     lines = [
-        "| model | task | data | metric on the test split | parameters | file | bytes | metric of the file | ms |",
+        "| model | task | data | metric on held-out data | parameters | `.keras` | `.tflite` | its metric | its ms |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in pretrained.names():
         card = pretrained.card(name)
         metric = next(iter(card["metrics"]))
-        for index, entry in enumerate(card["files"]):
-            head = ["", "", "", "", ""]
-            if index == 0:
-                seeds = card.get("seeds", {})
-                mean = f" (mean of {len(seeds)} seeds {np.mean(list(seeds.values())):.4f})" if len(seeds) > 1 else ""
-                head = [f"`{name}`", card["task"], card["dataset"]["name"]]
-                head += [f"{metric} {card['metrics'][metric]:.4f}{mean}", f"{card['parameters']:,}"]
-            tail = [f"`{entry['file']}`", f"{entry['bytes']:,}", f"{entry['metrics'][metric]:.4f}"]
-            tail += [f"{entry['latency_ms']:.2f}"]
-            lines.append("| " + " | ".join(head + tail) + " |")
+        seeds = card.get("seeds", {})
+        mean = f" (mean of {len(seeds)} seeds {np.mean(list(seeds.values())):.4f})" if len(seeds) > 1 else ""
+        files = {entry["file"]: entry for entry in card["files"]}
+        keras_file, phone = files["model.keras"], files["model.tflite"]
+        cells = [f"`{name}`", card["task"], card["dataset"]["name"], f"{metric} {card['metrics'][metric]:.4f}{mean}"]
+        cells += [f"{card['parameters']:,}", _kilobytes(keras_file), _kilobytes(phone)]
+        cells += [f"{phone['metrics'][metric]:.4f}", f"{phone['latency_ms']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _kilobytes(entry):
+    return f"{entry['bytes'] / 1000:,.0f} kB"
 
 
 def render_readme(path):
