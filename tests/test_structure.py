@@ -10,7 +10,8 @@ import zoo
 from zoo import pretrained
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"__init__", "boxes", "export", "layers", "losses", "metrics", "pretrained", "samplers", "steps"}
+SHARED = {"__init__", "boxes", "checkpoints", "color", "export", "layers", "losses", "metrics", "pretrained"}
+SHARED |= {"samplers", "steps"}
 MODELS = {path.stem for path in (ROOT / "zoo").glob("*.py")} - SHARED
 
 

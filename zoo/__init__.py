@@ -10,6 +10,8 @@
 import importlib
 
 from zoo import dcgan, diffusion, samplers
+from zoo.alexnet import alexnet, alexnet_regressor
+from zoo.color import apply_cast, correct_color
 from zoo.dcgan import DCGAN
 from zoo.denoising_autoencoder import denoising_autoencoder
 from zoo.diffusion import Diffusion, diffusion_unet
@@ -20,6 +22,10 @@ from zoo.spectrogram_cnn import spectrogram_cnn
 __all__ = [
     "DCGAN",
     "Diffusion",
+    "alexnet",
+    "alexnet_regressor",
+    "apply_cast",
+    "correct_color",
     "dcgan",
     "denoising_autoencoder",
     "diffusion",

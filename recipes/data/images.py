@@ -68,7 +68,8 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=
         labelled: Whether labels are needed. If not, a folder may hold images directly, and a set of
             tensorflow-datasets may have images only.
         fit: How an image of other proportions gets the shape: "pad" adds a border, "crop" cuts off what is too much
-            about the centre, "tiles" cuts an image of a folder into as many pieces as fit, at its own resolution.
+            about the centre, "tiles" cuts an image of a folder into as many pieces as fit, at its own resolution,
+            "stretch" changes the proportions.
 
     Returns:
         An `ImageDataset` with the splits "train", "validation" and "test". Splits that the publisher does not give are
@@ -267,6 +268,8 @@ def _fit(image, input_shape, fit="pad"):
     image = image.convert("L" if channels == 1 else "RGB")
     if fit == "crop":
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    if fit == "stretch":  # no overshoot: the darkest and lightest values stay what they are
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     if image.width * height != image.height * width:
         edge = np.asarray(image.resize((16, 16)))
         edge = np.concatenate([edge[0], edge[-1], edge[:, 0], edge[:, -1]])

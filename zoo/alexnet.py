@@ -1,0 +1,334 @@
+"""AlexNet (Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks", 2012),
+as a classifier and as a regression network.
+
+"grouped" is the network of 2012: two groups of filters in three convolutions, local response normalisation, 60,965,224
+parameters. "single" is the one-column network (Krizhevsky, "One weird trick for parallelizing convolutional neural
+networks", 2014) in the form of torchvision, 61,100,840 parameters, whose published weights can be had.
+
+`alexnet_regressor` has numbers in place of the last layer and its softmax: a colour cast, an angle, a quality. `width`
+scales every layer but the last, so that there is one for a phone.
+
+Deviation: instead of the mean image of 2012, both subtract the mean colour of ImageNet and divide by its deviation.
+"""
+
+import keras
+from keras import Input, Model, layers, ops
+
+from zoo import checkpoints, pretrained
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pixels of ImageNet, by channel
+FILTERS = {"grouped": (96, 256, 384, 384, 256), "single": (64, 192, 384, 256, 256)}
+GROUPS = {"grouped": (1, 2, 1, 2, 2), "single": (1, 1, 1, 1, 1)}
+KERNELS = (11, 5, 3, 3, 3)
+UNITS = 4096
+IMAGENET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+LAYERS = {  # of torchvision's checkpoint
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "fc8": "classifier.6",
+}
+
+
+def alexnet(
+    input_shape=(227, 227, 3),
+    num_classes=1000,
+    *,
+    variant="grouped",
+    include_top=True,
+    classifier_activation="softmax",
+    width=1.0,
+    dropout=0.5,
+    weights=None,
+    name="alexnet",
+):
+    """Builds AlexNet.
+
+    Input:  "image", float32 (batch, height, width, 3) in [0, 1].
+    Output: "probabilities", float32 (batch, num_classes), each row sums to 1; logits without `classifier_activation`;
+        "features", float32 (batch, height, width, filters) of the last pooling without `include_top`.
+
+    Args:
+        input_shape: (height, width, 3) of the images, 63 or more.
+        num_classes: Number of classes, 2 or more.
+        variant: "grouped" (2012) or "single" (one column, as in torchvision).
+        include_top: Whether the three fully connected layers belong to it.
+        classifier_activation: Activation of the last layer: "softmax", or None for logits.
+        width: Factor of the filters and units of all layers but the last, rounded to even numbers.
+        dropout: Share of the inputs of the first two fully connected layers that is dropped in training.
+        weights: None; "imagenet" (downloads torchvision's checkpoint for "single" once and checks its sha256); the path
+            of such a `.pth` file; or the path of a `.keras` file, which decides the architecture.
+        name: Name of the model; one from a `.keras` file keeps its own.
+
+    Returns:
+        An uncompiled `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range or `weights` do not fit or cannot be had.
+    """
+    if weights is not None and weights != "imagenet" and not str(weights).endswith(".pth"):
+        return pretrained.from_weights("alexnet", weights, input_shape, num_classes if include_top else None)
+    if include_top and num_classes < 2:
+        raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
+    if weights is not None and (variant, width) != ("single", 1.0):
+        raise ValueError(f'weights {str(weights)!r} are those of variant="single" at width=1, got {variant=}, {width=}')
+    image = Input(input_shape, name="image")
+    x = _features(image, variant, width)
+    if include_top:
+        x = _top(x, width, dropout, adaptive=variant == "single")
+        # float32 also under a mixed policy: half precision loses small probabilities
+        activation = {"activation": classifier_activation, "dtype": "float32"}
+        x = layers.Dense(num_classes, name="probabilities" if classifier_activation else "logits", **activation)(x)
+    else:
+        x = layers.Identity(name="features")(x)
+    model = Model(image, x, name=name)
+    if weights is not None:
+        _set_torch_weights(model, weights)
+    return model
+
+
+def alexnet_regressor(
+    outputs=("red", "green", "blue"),
+    *,
+    input_shape=(227, 227, 3),
+    backbone="alexnet",
+    variant="single",
+    width=1.0,
+    pooling="flatten",
+    units=None,
+    dropout=0.5,
+    scale=1.0,
+    offset=0.0,
+    weights=None,
+    freeze_until=None,
+    name="alexnet_regressor",
+):
+    """Builds a network that looks at an image and gives numbers: AlexNet with another last layer.
+
+    Input:  "image", float32 (batch, height, width, 3) in [0, 1].
+    Outputs: one for each name in `outputs`, float32 (batch, 1), in any unit.
+
+    Args:
+        outputs: Names of the numbers.
+        input_shape: (height, width, 3) of the images.
+        backbone: "alexnet", or the name of any network of `keras.applications` ("MobileNetV3Small", ...); its own
+            preprocessing of the image is built in.
+        variant: Of AlexNet: "grouped" (2012) or "single" (as in torchvision).
+        width: Of AlexNet: factor of the filters and units of all layers but the last, rounded to even numbers.
+        pooling: How the last features come to the fully connected layers: "flatten" as in AlexNet, place by place;
+            "average_max" as the average and the maximum over the image, for which the place does not matter. Other
+            backbones have the average in place of "flatten".
+        units: Units of each of the two fully connected layers before the last one; None takes 4096 * width, and none
+            of these layers for another backbone.
+        dropout: Share of the inputs of the fully connected layers that is dropped in training.
+        scale: Unit of the last layer: it starts with numbers near 0 and 1, so give the spread of the targets.
+        offset: Number that is added to all outputs; give the middle of the targets.
+        weights: None; "imagenet" for the backbone (AlexNet: of the variant "single" at width 1); a `.pth` file of
+            torchvision's AlexNet; the name of a data set with published weights ("coco_train"); or the path of a
+            `.keras` file. The last two decide the architecture.
+        freeze_until: Name of a layer: it and all before it keep their weights in training, for the first phase of
+            transfer learning. None trains all.
+        name: Name of the model; one from a `.keras` file keeps its own.
+
+    Returns:
+        An uncompiled `keras.Model`.
+
+    Raises:
+        ValueError: If an argument is out of range or unknown, or `weights` do not fit or cannot be had.
+    """
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    if not outputs or len(set(outputs)) < len(outputs) or not all(one.isidentifier() for one in outputs):
+        raise ValueError(f"outputs are different names without spaces, got {outputs}")
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    from_torch = str(weights).endswith(".pth")
+    if weights is None or weights == "imagenet" or from_torch:
+        if backbone == "alexnet":
+            if weights is not None and (variant, width) != ("single", 1.0):
+                wanted = f'weights {str(weights)!r} are those of variant="single" at width=1'
+                raise ValueError(f"{wanted}, got {variant=}, {width=}")
+            image = Input(input_shape, name="image")
+            x = _features(image, variant, width)
+        elif from_torch:
+            raise ValueError(f"weights {str(weights)!r} are for the backbone alexnet, got {backbone!r}")
+        else:
+            image, x = _application(backbone, input_shape, weights)
+        if pooling == "average_max":
+            both = [layers.GlobalAveragePooling2D(name="average")(x), layers.GlobalMaxPooling2D(name="maximum")(x)]
+            x = layers.Concatenate(name="average_max")(both)
+        elif pooling != "flatten":
+            raise ValueError(f'pooling must be "flatten" or "average_max", got {pooling!r}')
+        elif backbone != "alexnet":
+            x = layers.GlobalAveragePooling2D(name="average")(x)
+        hidden = backbone == "alexnet" or units is not None
+        x = _top(x, width, dropout, units, adaptive=variant == "single", hidden=hidden)
+        found = []
+        for one in outputs:
+            # float32 also under a mixed policy: half precision has three digits
+            number = layers.Dense(1, dtype="float32", name=f"{one}_dense")(x)
+            found.append(layers.Rescaling(scale, offset, dtype="float32", name=one)(number))
+        model = Model(image, found, name=name)
+        if weights is not None and backbone == "alexnet":
+            _set_torch_weights(model, weights)
+    else:
+        model = _from_weights(weights, outputs, input_shape)
+    freeze(model, freeze_until)
+    return model
+
+
+def freeze(model, until):
+    """Freezes the layers of a model up to and including the one named `until`, and frees the others; None frees all.
+
+    Raises:
+        ValueError: If there is no such layer, or nothing would be left to train.
+    """
+    names = [layer.name for layer in model.layers]
+    if until is not None and until not in names:
+        with_weights = ", ".join(layer.name for layer in model.layers if layer.weights)
+        raise ValueError(f"freeze_until: there is no layer {until!r}; those with weights are {with_weights}")
+    last = -1 if until is None else names.index(until)
+    for index, layer in enumerate(model.layers):
+        layer.trainable = index > last
+    if not model.trainable_weights:
+        raise ValueError(f"freeze_until={until!r} would leave nothing to train")
+
+
+@keras.saving.register_keras_serializable("zoo")
+class LocalResponseNormalization(layers.Layer):
+    """Divides each value by a power of the mean square of its neighbours' in the channels next to it.
+
+    b_i = a_i / (bias + alpha * sum of a_j ** 2 over the `size` channels about i) ** beta, the defaults those of 2012.
+
+    Args:
+        size: Channels that count, an odd number.
+        bias: Added to the sum.
+        alpha: Factor of the sum.
+        beta: Exponent.
+    """
+
+    def __init__(self, size=5, bias=2.0, alpha=1e-4, beta=0.75, **kwargs):
+        super().__init__(**kwargs)
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"size must be an odd number, got {size}")
+        self.size, self.bias, self.alpha, self.beta = size, bias, alpha, beta
+
+    def get_config(self):
+        return super().get_config() | {name: getattr(self, name) for name in ("size", "bias", "alpha", "beta")}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, x):
+        reach, channels = self.size // 2, x.shape[-1]
+        squares = ops.pad(ops.square(x), [(0, 0), (0, 0), (0, 0), (reach, reach)])
+        total = sum(squares[..., shift : shift + channels] for shift in range(self.size))
+        return x * ops.power(self.bias + self.alpha * total, -self.beta)
+
+
+def _features(image, variant, width):
+    """The five convolutions with their poolings."""
+    if variant not in FILTERS:
+        raise ValueError(f"variant must be one of {', '.join(FILTERS)}, got {variant!r}")
+    if len(image.shape) != 4 or image.shape[-1] != 3 or None in image.shape[1:] or min(image.shape[1:3]) < 63:
+        raise ValueError(f"input_shape is (height, width, 3), 63 or more, got {tuple(image.shape[1:])}")
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width}")
+    x = layers.Normalization(mean=MEAN, variance=[one**2 for one in DEVIATION], name="normalization")(image)
+    filters = [_scaled(count, width) for count in FILTERS[variant]]
+    for number, (count, kernel, groups) in enumerate(zip(filters, KERNELS, GROUPS[variant], strict=True), start=1):
+        stride, padding = (4, "valid") if number == 1 else (1, "same")
+        if number == 1 and variant == "single":
+            x = layers.ZeroPadding2D(2, name="conv1_padding")(x)
+        x = layers.Conv2D(
+            count, kernel, strides=stride, padding=padding, groups=groups, activation="relu", name=f"conv{number}"
+        )(x)
+        if number <= 2 and variant == "grouped":
+            x = LocalResponseNormalization(name=f"norm{number}")(x)
+        if number in (1, 2, 5):
+            x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)
+    return x
+
+
+def _top(x, width, dropout, units=None, adaptive=False, hidden=True):
+    """Flatten, and the two hidden fully connected layers, each behind its dropout."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    if units is not None and units < 1:
+        raise ValueError(f"units must be 1 or more, got {units}")
+    if len(x.shape) == 4:
+        if adaptive and x.shape[1:3] != (6, 6):  # so torchvision's network takes any size
+            x = layers.AdaptiveAveragePooling2D(6, name="average")(x)
+        x = layers.Flatten(name="flatten")(x)
+    for name in ("fc6", "fc7") if hidden else ():
+        if dropout:
+            x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+        x = layers.Dense(units or _scaled(UNITS, width), activation="relu", name=name)(x)
+    if dropout and not hidden:
+        x = layers.Dropout(dropout, name="dropout")(x)
+    return x
+
+
+def _scaled(count, width):
+    return max(2, 2 * round(count * width / 2))
+
+
+def _application(backbone, input_shape, weights):
+    """(image in [0, 1], last features) of a network of `keras.applications`, with its own preprocessing."""
+    import sys
+
+    known = [one for one in dir(keras.applications) if one[0].isupper()]
+    if backbone not in known:
+        raise ValueError(f"backbone must be alexnet or one of {', '.join(known)}, got {backbone!r}")
+    build = getattr(keras.applications, backbone)
+    image = Input(input_shape, name="image")
+    pixels = sys.modules[build.__module__].preprocess_input(layers.Rescaling(255.0, name="pixels")(image))
+    try:
+        network = build(include_top=False, weights=weights, input_tensor=pixels, input_shape=tuple(input_shape))
+    except ValueError:
+        raise
+    except Exception as error:  # the downloader's own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"the weights of {backbone} cannot be downloaded: {reason}") from error
+    return image, network.output
+
+
+def _set_torch_weights(model, weights):
+    """Copies torchvision's weights into the layers of a model, but for a last layer of another kind."""
+    path = checkpoints.download(IMAGENET) if weights == "imagenet" else weights
+    state = checkpoints.load_torch(path)
+    for name, source in LAYERS.items():
+        if name == "fc8":
+            found = [one for one in ("probabilities", "logits") if one in {layer.name for layer in model.layers}]
+            if not found:
+                continue
+            (name,) = found
+        try:
+            layer = model.get_layer(name)
+        except ValueError:
+            continue  # without the fully connected layers
+        missing = [f"{source}.{part}" for part in ("weight", "bias") if f"{source}.{part}" not in state]
+        if missing:
+            raise ValueError(f"{path} is not a checkpoint of torchvision's AlexNet: it has no {missing[0]}")
+        kernel, bias = state[f"{source}.weight"], state[f"{source}.bias"]
+        if kernel.ndim == 4:  # (out, in, height, width) to (height, width, in, out)
+            kernel = kernel.transpose(2, 3, 1, 0)
+        elif name == "fc6" and kernel.ndim == 2 and kernel.shape[1] == 256 * 36:  # channels last before flattening
+            kernel = kernel.reshape(-1, 256, 6, 6).transpose(2, 3, 1, 0).reshape(256 * 36, -1)
+        else:
+            kernel = kernel.T
+        shapes = [tuple(variable.shape) for variable in layer.weights]
+        if [kernel.shape, bias.shape] != shapes:
+            raise ValueError(f"{path}: {source} has shapes {kernel.shape} and {bias.shape}, {name} needs {shapes}")
+        layer.set_weights([kernel, bias])
+
+
+def _from_weights(weights, outputs, input_shape):
+    model = pretrained.from_weights("alexnet", weights, input_shape)
+    if tuple(model.output_names) != outputs:
+        names = ", ".join(model.output_names)
+        raise ValueError(f"weights {str(weights)!r} give {names}, asked for {', '.join(outputs)}")
+    return model
