@@ -182,11 +182,11 @@ def publish(name, *runs):
     """Copies the run with the best validation figure to `saved_models/<name>`, the seeds of all in its card.
 
     Each run holds `model.keras`, `model.tflite` and a card with both files in it. The choice looks at the validation
-    split only; the test figures of all seeds stand in the card. Of a distance less is better.
+    split only; the test figures of all seeds stand in the card. Of a distance or an RMSE less is better.
     """
     cards = [json.loads(Path(run, "card.json").read_text(encoding="utf-8")) for run in runs]
     metric = next(iter(cards[0]["metrics"]))
-    sign = -1 if metric.endswith("distance") else 1
+    sign = -1 if metric.endswith(("distance", "rmse")) else 1
     best = max(range(len(runs)), key=lambda index: sign * cards[index]["training"]["validation"][metric])
     card = {"name": name, **{key: value for key, value in cards[best].items() if key != "name"}}
     card["seeds"] = {str(one["training"]["arguments"]["seed"]): one["metrics"][metric] for one in cards}

@@ -245,6 +245,26 @@ def quality(rows, path):
     _save(figure, path)
 
 
+def regression(true, found, names, path):
+    """Found over true values of each output, (count, outputs), and under them the histograms of the errors."""
+    figure = Figure(figsize=(4 * len(names), 6.5), layout="constrained")
+    upper, lower = figure.subplots(2, len(names), height_ratios=(2, 1), squeeze=False)
+    widest = max(float(np.abs(found - true).max()), 1e-9)
+    for index, name in enumerate(names):
+        x, y = true[:, index], found[:, index]
+        ends = min(x.min(), y.min()), max(x.max(), y.max())
+        upper[index].plot(ends, ends, "--", color=GREY)
+        upper[index].plot(x, y, "o", color=BLUE, markersize=3, alpha=0.5, markeredgewidth=0)
+        upper[index].set(title=name, xlabel="true", ylabel="found")
+        error = y - x
+        lower[index].hist(error, 41, (-widest, widest), color=BLUE)
+        rmse, mean = np.sqrt(np.mean(error**2)), np.mean(error)
+        lower[index].set(title=f"RMSE {rmse:.3g}, mean error {mean:.2g}", xlabel="found - true", ylabel="images")
+        for axes in (upper[index], lower[index]):
+            _clean(axes)
+    _save(figure, path)
+
+
 def _clean(axes):
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

@@ -15,12 +15,15 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -276,10 +279,39 @@ def write_text(path, text):
         partial.write_text(text, encoding="utf-8")
 
 
-def save_model(model, path):
-    """Writes a `.keras` file, optimizer included, whole or not at all."""
+def save_model(model, path, half_precision=False):
+    """Writes a `.keras` file, optimizer included, whole or not at all.
+
+    With `half_precision` the weights are stored in float16, in half the bytes; a loaded model has float32 again.
+    """
     with atomic(path) as partial:
         model.save(partial)
+        if half_precision:
+            _halve(partial)
+
+
+def _halve(path):
+    """Stores the float32 weights of a `.keras` file as float16, which Keras reads as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+            names = archive.namelist()
+        weights = Path(folder, "model.weights.h5")
+        with h5py.File(weights) as old, h5py.File(Path(folder, "half.h5"), "w") as new:
+
+            def copy(name, item):
+                if isinstance(item, h5py.Group):
+                    group = new.require_group(name)
+                    group.attrs.update(item.attrs)
+                else:
+                    new[name] = item[()].astype("float16") if item.dtype == "float32" else item[()]
+
+            copy("/", old)
+            old.visititems(copy)
+        Path(folder, "half.h5").replace(weights)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in names:
+                archive.write(Path(folder, name), name)
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -157,9 +157,20 @@ def alexnet_regressor(
             raise ValueError(f"weights {str(weights)!r} are for the backbone alexnet, got {backbone!r}")
         else:
             image, x = _application(backbone, input_shape, weights)
-        if pooling == "average_max":
-            both = [layers.GlobalAveragePooling2D(name="average")(x), layers.GlobalMaxPooling2D(name="maximum")(x)]
-            x = layers.Concatenate(name="average_max")(both)
+        if pooling in ("average_max", "stages", "pixels"):
+            maps = {"features": x}
+            if pooling != "average_max":
+                f = Model(image, x)
+                maps = {f"conv{n}": f.get_layer(f"conv{n}").output for n in range(1, 6)}
+            if pooling == "pixels":
+                maps["pixels"] = layers.Conv2D(48, 1, strides=4, activation="relu", name="pixels")(
+                    f.get_layer("scaled").output
+                )
+            both = []
+            for name, features in maps.items():
+                both.append(layers.GlobalAveragePooling2D(name=f"{name}_average")(features))
+                both.append(layers.GlobalMaxPooling2D(name=f"{name}_maximum")(features))
+            x = layers.Concatenate(name="statistics")(both)
         elif pooling != "flatten":
             raise ValueError(f'pooling must be "flatten" or "average_max", got {pooling!r}')
         elif backbone != "alexnet":
@@ -237,7 +248,9 @@ def _features(image, variant, width):
         raise ValueError(f"input_shape is (height, width, 3), 63 or more, got {tuple(image.shape[1:])}")
     if not width > 0:
         raise ValueError(f"width must be positive, got {width}")
-    x = layers.Normalization(mean=MEAN, variance=[one**2 for one in DEVIATION], name="normalization")(image)
+    x = layers.Rescaling(
+        [1 / one for one in DEVIATION], [-mean / one for mean, one in zip(MEAN, DEVIATION, strict=True)], name="scaled"
+    )(image)
     filters = [_scaled(count, width) for count in FILTERS[variant]]
     for number, (count, kernel, groups) in enumerate(zip(filters, KERNELS, GROUPS[variant], strict=True), start=1):
         stride, padding = (4, "valid") if number == 1 else (1, "same")

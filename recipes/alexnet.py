@@ -1,0 +1,917 @@
+"""Image regression: the colour cast of a photo and the photo without it, or the angle by which a picture is turned.
+
+Data: crops of the photographs that come with scikit-learn and scikit-image, which need no network; a folder of photos;
+any set of tensorflow-datasets with images; or a table (CSV) with the columns image, red, green and blue. Casts, crops,
+flips and exposures are drawn anew in every step; photos are split before anything is cut out of them.
+
+    @COMMAND@
+"""
+
+import csv
+import importlib.util
+import io
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+from tyro.conf import Positional
+
+import zoo
+from recipes import benchmark as timing
+from recipes import cards, exports, plots, training
+from recipes.data import images
+from recipes.data import photos as data
+from zoo import color
+from zoo import export as exporting
+from zoo.alexnet import freeze
+
+TASK = "image regression"
+BASELINES = {"gray_world": color.gray_world, "shades_of_gray": color.shades_of_gray, "white_patch": color.white_patch}
+Target = Literal["cast", "angle"]
+Cast = Literal["shift", "gains"]
+
+
+@training.resumable
+def train(
+    *,
+    dataset: str = "photos",
+    target: Target = "cast",
+    cast: Cast = "shift",
+    strength: float | None = None,
+    epochs: int = 40,
+    crops: int = 16,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.01,
+    loss: Literal["huber", "mse"] = "huber",
+    augment: float = 1.0,
+    backbone: str = "alexnet",
+    variant: Literal["grouped", "single"] = "single",
+    width: float = 0.25,
+    pooling: Literal["flatten", "average_max"] = "average_max",
+    units: int | None = None,
+    dropout: float = 0.2,
+    side: int = 227,
+    weights: str | None = None,
+    freeze_until: str | None = None,
+    fine_tuning_epochs: int = 0,
+    fine_tuning_rate: float | None = None,
+    patience: int | None = 20,
+    seed: int = 0,
+    deterministic: bool = True,
+    precision: training.Precision = "float32",
+    device: training.Device = "auto",
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+):
+    """Trains a network that looks at a photo and gives numbers (AdamW, one warm-up and cosine cycle), and measures it.
+
+    Args:
+        dataset: photos (embedded), a folder of photos, a table NAME.csv, or a name of tensorflow-datasets.
+        target: cast (red, green and blue) or angle (degrees by which the picture is turned counter-clockwise).
+        cast: shift (added, in 0-255) or gains (multiplied).
+        strength: Range of what is drawn: shifts and angles in -STRENGTH to STRENGTH, gains in 1 / (1 + STRENGTH) to
+            1 + STRENGTH; by default 60, 15 degrees and 0.5.
+        epochs: Passes over the data.
+        crops: How often each photo is seen in an epoch, each time with another cast, part and exposure.
+        batch_size: Images per step.
+        learning_rate: Highest learning rate of the cycle.
+        weight_decay: Decoupled weight decay of AdamW, of the kernels only.
+        loss: huber (squared up to a quarter of the strength, linear above) or mse.
+        augment: Strength of the random exposure, contrast, gamma, saturation and crops; 0 for none.
+        backbone: alexnet, or a network of keras.applications (MobileNetV3Small, EfficientNetB0, ...).
+        variant: Of AlexNet: grouped (2012) or single (one column, as in torchvision).
+        width: Of AlexNet: factor of the filters and units of all layers but the last.
+        pooling: flatten as in AlexNet, or average_max: the average and the maximum over the image.
+        units: Units of each of the two fully connected layers; by default 4096 * width.
+        dropout: Share of the inputs of the fully connected layers that is dropped in training.
+        side: Pixels a side of the network's images.
+        weights: imagenet (of the backbone), torchvision's alexnet-owt-7be5be79.pth, a published data set's name or a
+            .keras file; the last two decide the network.
+        freeze_until: Transfer learning: name of a layer; it and all before it keep their weights.
+        fine_tuning_epochs: Transfer learning, second phase: further epochs in which all layers are trained.
+        fine_tuning_rate: Its highest learning rate; by default a tenth of the first.
+        patience: Epochs without a better validation RMSE after which a phase stops.
+        seed: Seed of weights, order and all draws.
+        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
+        precision: Precision of the computation; the model is saved with weights of half precision.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder of the run; by default a new one, runs/alexnet/TIME-DATASET.
+        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+    """
+    arguments = dict(locals())
+    training.check_positive(
+        strength=strength,
+        epochs=epochs,
+        crops=crops,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        fine_tuning_rate=fine_tuning_rate,
+        patience=patience,
+    )
+    training.check_range(0, 1, dropout=dropout)
+    training.check_range(0, 1.01, augment=augment)
+    training.check_range(0, math.inf, weight_decay=weight_decay, fine_tuning_epochs=fine_tuning_epochs)
+    training.check_range(0, 2**31, seed=seed)
+    if fine_tuning_epochs and freeze_until is None:
+        raise ValueError(f"fine_tuning_epochs={fine_tuning_epochs} goes with freeze_until: name the last frozen layer")
+    if weights is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+    kind = "angle" if target == "angle" else cast
+    strength = _strength(kind, strength)
+    environment = cards.environment()
+    training.seed_everything(seed, deterministic)
+    strategy = training.distribution(device)
+    replicas = strategy.num_replicas_in_sync
+
+    with strategy.scope(), training.precision(precision):
+        model = zoo.alexnet_regressor(
+            data.OUTPUTS[kind],
+            input_shape=(side, side, 3),
+            backbone=backbone,
+            variant=variant,
+            width=width,
+            pooling=pooling,
+            units=units,
+            dropout=dropout,
+            scale=_scale(kind, strength),
+            offset=1.0 if kind == "gains" else 0.0,
+            weights=weights,
+            freeze_until=freeze_until,
+        )
+    photos = data.load(str(dataset), target=kind, data_dir=data_dir, manual_dir=manual_dir)
+    x, known = photos.split("train")
+    batch_size = math.ceil(min(batch_size, len(x) * crops) / replicas) * replicas
+    batch_size, steps, steps_per_execution = training.execution_plan(len(x) * crops, batch_size)
+
+    def compile_model(rate, count):
+        warm_up = max(1, steps * count // 10)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            rate / 20, max(1, steps * count - warm_up), warmup_target=rate, warmup_steps=warm_up
+        )
+        with strategy.scope():
+            optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            model.compile(
+                optimizer,
+                loss=keras.losses.Huber(_scale(kind, strength) / 4) if loss == "huber" else "mse",
+                metrics=[[keras.metrics.RootMeanSquaredError(name="rmse")] for _ in model.outputs],
+                # a mirrored loop of several steps fails in TensorFlow 2.21
+                steps_per_execution=1 if replicas > 1 else steps_per_execution,
+            )
+
+    run = training.start("alexnet", arguments)
+    card = {
+        "name": "alexnet",
+        "builder": "alexnet",
+        "task": TASK,
+        "dataset": {
+            "name": photos.name,
+            "version": photos.version,
+            "licence": photos.licence,
+            "splits": {name: len(part) for name, part in photos.splits.items()},
+            "skipped_files": len(photos.skipped),
+            "test_photos": photos.sources["test"],
+        },
+        "target": {"kind": kind, "strength": strength, "outputs": list(data.OUTPUTS[kind])},
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": photos.licence},
+        **environment,
+    }
+    print(f"{photos.name}: {len(x):,} photos for training, {model.count_params():,} parameters, {epochs} epochs")
+
+    pixels, _, values = _examples(photos, "validation", kind, strength, seed=seed + 1, casts=8, side=side)
+    validation = data.evaluation_batches(pixels, values)
+
+    def fit(first, count):
+        def batches(first_epoch):
+            return data.training_batches(
+                x,
+                known,
+                target=kind,
+                strength=strength,
+                batch_size=batch_size,
+                steps=steps,
+                epochs=first + count,
+                crops=crops,
+                augment=augment,
+                side=side,
+                first_epoch=first_epoch,
+                seed=seed,
+            )
+
+        training.fit(
+            model,
+            batches,
+            run=run,
+            epochs=first + count,
+            steps=steps,
+            validation=validation,
+            monitor="val_rmse",
+            patience=patience,
+            callbacks=[_OverallRMSE(model.output_names)],
+        )
+
+    try:
+        compile_model(learning_rate, epochs)
+        if run.first_epoch <= epochs:
+            fit(0, epochs)
+        if fine_tuning_epochs:
+            freeze(model, None)
+            compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
+            _begin_phase(model, run, epochs)
+            fit(epochs, fine_tuning_epochs)
+    except KeyboardInterrupt:
+        training.keep_interrupted(run, exporting.float32_copy(model), card)
+        raise
+    training.save_model(exporting.float32_copy(model), run.folder / "model.keras", half_precision=True)
+    cards.write(run.folder, card)
+    estimator = Estimator(run.folder)
+    figures = measure(estimator, photos, "test", strength=strength, seed=seed, casts=8, folder=run.folder)
+    plots.history(
+        run.history,
+        {name: {name: "training", f"val_{name}": "validation"} for name in ("loss", "rmse")},
+        run.folder / "curves.png",
+    )
+    one = pixels[:1]
+    card |= figures | {
+        "files": [
+            cards.file_entry(
+                run.folder / "model.keras",
+                metrics=figures["metrics"],
+                measured_on=_measured_on(photos, "test", kind, strength, 8, seed),
+                latency_ms=round(timing.latency(lambda: estimator(one)), 4),
+            )
+        ],
+        "training": cards.training_entry(
+            "alexnet",
+            train,
+            run,
+            batch_size=batch_size,
+            validation={"rmse": min(row["val_rmse"] for row in run.history)},
+        ),
+    }
+    cards.write(run.folder, card)
+    training.finish(run)
+    print(cards.table(_rows(figures)))
+    print(f"\n{_measured_on(photos, 'test', kind, strength, 8, seed)}; model, card and pictures are in {run.folder}")
+    return {
+        "output": run.folder,
+        "model": run.folder / "model.keras",
+        "epochs": len(run.history),
+        **_flat(figures),
+        "parameters": card["parameters"],
+        "seconds": card["training"]["seconds"],
+    }
+
+
+def evaluate(
+    *,
+    model: str = "alexnet",
+    dataset: str = "photos",
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    strength: float | None = None,
+    casts: int = 8,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Measures a model beside the classical methods: RMSE, angular error, colour difference, and pictures of them.
+
+    Args:
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        dataset: photos (embedded), a folder of photos, a table NAME.csv, or a name of tensorflow-datasets.
+        split: Part of the data set to measure on; by default test, and all of a folder or table that has no test split
+            and that the model was not trained on.
+        strength: Range of the casts or angles that are drawn, see training; by default that of the model.
+        casts: Different casts or angles for each photo; those of a table are its own.
+        seed: Seed of the casts.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the pictures and evaluation.json; by default a new one under runs/alexnet.
+    """
+    training.check_positive(strength=strength, casts=casts)
+    training.check_range(0, 2**31, seed=seed)
+    estimator = Estimator(model)
+    strength = _strength(estimator.kind, strength or estimator.strength)
+    photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
+    folder = training.output_folder("alexnet", f"evaluate-{photos.name}", output)
+    found = measure(estimator, photos, split, strength=strength, seed=seed, casts=casts, folder=folder)
+    figures = {
+        "model": estimator.path,
+        "dataset": photos.name,
+        "split": split,
+        "photos": len(photos.split(split)[0]),
+        "skipped_files": len(photos.skipped),
+        "target": {"kind": estimator.kind, "strength": strength, "seed": seed, "casts": casts},
+        **_flat(found),
+    }
+    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(_rows(found)))
+    print(f"\n{_measured_on(photos, split, estimator.kind, strength, casts, seed)}; pictures are in {folder}")
+    return {**figures, "output": folder}
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]],
+    *,
+    model: str = "alexnet",
+    output: Path | None = None,
+):
+    """Takes the cast off photos, or straightens them, at their full size; the numbers also as CSV and JSON.
+
+    Args:
+        paths: Photos and folders of photos.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        output: Folder for the results; by default a new one under runs/alexnet.
+    """
+    if not paths:
+        raise ValueError("no photo given: name image files or folders of images")
+    estimator = Estimator(model)
+    found, skipped = _read_all(paths)
+    folder = training.output_folder("alexnet", "predict", output)
+    rows, shown = [], []
+    for path, photo in found:
+        pixels = np.asarray(photo)
+        small = images._fit(
+            photo, (estimator.side, estimator.side, 3), "crop" if estimator.kind == "angle" else "stretch"
+        )
+        (values,) = estimator(small[None])
+        result = Image.fromarray(estimator.correct(pixels, values))
+        target = _new_name(folder, path, rows)
+        options = {"quality": 95, "subsampling": 0} if target.suffix == ".jpg" else {}
+        with exporting.atomic(target) as partial:
+            profile = photo.info.get("icc_profile")
+            result.save(partial, format="JPEG" if options else "PNG", icc_profile=profile, **options)
+        row = {"file": str(path), **dict(zip(estimator.outputs, map(float, values), strict=True))}
+        rows.append(row | {"corrected": str(target), "width": result.width, "height": result.height})
+        if len(shown) < 64:
+            shown += [_thumbnail(photo), _thumbnail(result)]
+    _write_rows(rows, folder)
+    captions = [text for row in rows for text in (Path(row["file"]).name[-18:], _caption(row, estimator))]
+    plots.sheet(shown, captions[: len(shown)], folder / "predictions.png")
+    print(cards.table(rows))
+    print(f"\ntable, sheet and photos are in {folder}")
+    return {"predictions": rows, "skipped": skipped, "output": folder}
+
+
+def export(
+    *,
+    model: str = "alexnet",
+    format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    dataset: str = "photos",
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    casts: int = 4,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports a Keras model (uint8 photo in; the cast and the corrected photo out) and measures every file it wrote.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or more formats.
+        quantize: One or more precisions of the TFLite files.
+        dataset: Data to measure on; its training split shows int8 the range of the activations.
+        split: Part of the data set to measure on, see evaluate.
+        casts: Different casts or angles for each photo.
+        seed: Seed of the casts.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the files and their card; by default a new one under runs/alexnet.
+    """
+    training.check_positive(casts=casts)
+    files = exports.plan(format, quantize)
+    estimator = Estimator(model).keras_only()
+    kind, strength = estimator.kind, estimator.strength
+    photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
+    pixels, clean, values = _examples(photos, split, kind, strength, seed=seed, casts=casts, side=estimator.side)
+    reference = estimator(pixels)
+    folder = training.output_folder("alexnet", "export", output)
+    unit = {"shift": "added to the channels, 0-255", "gains": "factors of the channels", "angle": "degrees"}[kind]
+    metadata = {
+        "name": "alexnet",
+        "task": TASK,
+        "input": "uint8 pixels, 0 to 255",
+        "output": f"{', '.join(estimator.outputs)}: {unit}",
+        "target": {"kind": kind, "strength": strength, "outputs": list(estimator.outputs)},
+        "dataset": estimator.card.get("dataset", {}).get("name"),
+        "licence": estimator.card.get("licence"),
+    }
+    typical = _typical(photos, split, kind, strength, estimator.side)
+
+    def write(path, format, quantization):
+        exporting.export(
+            estimator.model,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints=cast_endpoint(estimator.model, kind),
+            metadata=metadata | {"quantize": quantization},
+            representative_data=typical if quantization == "int8" else None,
+        )
+
+    def measured(path):
+        exported = Estimator(path)
+        found = exported(pixels)
+        return {
+            "metrics": _figures(values, found, kind, pixels, clean),
+            "measured_on": _measured_on(photos, split, kind, strength, casts, seed),
+            "max_abs_difference": float(np.abs(found - reference).max()),
+            "latency_ms": round(timing.latency(lambda: exported(pixels[:1])), 4),
+        }
+
+    card = estimator.card or {"name": "alexnet", "task": TASK, "target": metadata["target"]}
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    figures = _figures(values, reference, kind, pixels, clean)
+    about = _measured_on(photos, split, kind, strength, casts, seed)
+    print(f"\nKeras: RMSE {figures['rmse']:.4g}, {about}; files are in {folder}")
+    return {"output": folder, "dataset": photos.name, "split": split, "metrics": figures, "files": entries}
+
+
+def benchmark(
+    *,
+    model: str = "alexnet",
+    dataset: str = "photos",
+    width: float = 1.0,
+    batch_size: int = 16,
+    rounds: int = 3,
+    full: bool = False,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Times AlexNet beside PyTorch's, where torch is installed, and all forms of a model.
+
+    Both sides have the same layers and shapes and take their turn in each round; the figures are medians.
+
+    Args:
+        model: Model whose forms are timed on one photo.
+        dataset: Data that shows int8 the range of the activations.
+        width: Factor of the filters and units of the networks that are compared; 1 is AlexNet.
+        batch_size: Images per step of the training.
+        rounds: How often each side has its turn.
+        full: Whether to measure, in a process of its own, what the whole AlexNet needs to be built, trained one step,
+            converted to TFLite and run: seconds and memory.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/alexnet.
+    """
+    training.check_positive(width=width, batch_size=batch_size, rounds=rounds)
+    estimator = Estimator(model).keras_only()
+    photos, split = estimator.datasets(dataset, None, data_dir, manual_dir)
+    folder = training.output_folder("alexnet", f"benchmark-{photos.name}", output)
+    speeds = _speeds(width, batch_size, rounds)
+    typical = _typical(photos, split, estimator.kind, estimator.strength, estimator.side, count=100)
+    with tempfile.TemporaryDirectory() as scratch:
+        milliseconds, sizes = timing.forms(
+            estimator.model,
+            typical[:1] / np.float32(255),
+            {"image": typical[:1]},
+            Path(scratch),
+            representative_data=typical,
+            endpoints=cast_endpoint(estimator.model, estimator.kind),
+        )
+    result = {"alexnet": {"width": width, "batch_size": batch_size} | speeds}
+    result |= {"latency_ms": milliseconds, "bytes": sizes}
+    if full:
+        result["full_network"] = _full_network()
+    result |= cards.environment()
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"AlexNet of width {width:g}, batch {batch_size}, median of {rounds} rounds")
+    print(cards.table([speeds]))
+    timing.print_forms(milliseconds, sizes)
+    if full:
+        print("\nthe whole AlexNet, in a process of its own")
+        print(cards.table([result["full_network"]]))
+    return {**result, "output": folder}
+
+
+class Estimator:
+    """Any form of a trained network: uint8 images (count, side, side, 3) to numbers (count, outputs).
+
+    Attributes:
+        path: The file or folder.
+        model: The Keras model or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        kind: "shift", "gains" or "angle".
+        strength: Range of the numbers that it was trained for.
+        outputs: Names of the numbers.
+        side: Pixels a side of its images.
+    """
+
+    def __init__(self, model):
+        self.path = cards.find(str(model))
+        self.card = cards.beside(self.path)
+        if self.path.suffix in (".keras", ".h5"):
+            self.model = zoo.load(self.path)
+            self.outputs, shape = tuple(getattr(self.model, "output_names", ())), self.model.input_shape
+            about = self.card.get("target", {})
+            if self.outputs in data.OUTPUTS.values() and isinstance(shape, tuple):
+                signature = [tf.TensorSpec((None, *shape[1:]), tf.float32)]  # any count without tracing again
+                self._run = tf.function(lambda image: tf.concat(self._list(image), axis=1), signature)
+        else:
+            self.model = exporting.load(self.path)
+            about = self.model.metadata.get("target", {})
+            self.outputs, shape = tuple(about.get("outputs", ())), self.model.inputs.get("image", ((), ""))[0]
+        if self.outputs not in data.OUTPUTS.values() or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+            raise ValueError(
+                f"{self.path} is no network of colour casts or angles: it gives {self.outputs or 'others'}"
+            )
+        self.kind = about.get("kind") or ("angle" if self.outputs == ("angle",) else "shift")
+        self.strength = _strength(self.kind, about.get("strength"))
+        self.side = shape[1]
+
+    def _list(self, image):
+        found = self.model(image, training=False)
+        return found if isinstance(found, list | tuple) else [found]
+
+    def keras_only(self):
+        """This network, if it is a Keras model."""
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self
+
+    def datasets(self, dataset, split, data_dir, manual_dir):
+        """(a data set for this network, the split to measure on)."""
+        path = Path(dataset)
+        if split is None:
+            heard = self.card.get("dataset", {})  # a folder has no version
+            known = heard.get("name") in (path.resolve().name, path.stem) and not heard.get("version")
+            own = path.suffix.lower() == ".csv" or (path.is_dir() and not images.files(path / "test"))
+            split = "all" if own and not known else "test"
+        options = {"target": self.kind, "data_dir": data_dir, "manual_dir": manual_dir}
+        return data.load(str(dataset), **options, complete=split != "all"), split
+
+    def __call__(self, pixels):
+        if isinstance(self.model, keras.Model):
+            parts = range(0, len(pixels), 64)
+            return np.concatenate([self._run(pixels[start : start + 64] / np.float32(255)) for start in parts])
+        name = "angle" if self.kind == "angle" else "cast"
+        return np.concatenate([self.model(image=image[None])[name] for image in pixels])
+
+    def correct(self, photo, values):
+        """A uint8 photo of any size without its cast, or straightened and cut to what has no black corner."""
+        if self.kind == "angle":
+            return data.inside(data.turn(photo, -values[0]), values[0])
+        return color.correct_color(photo, values, self.kind)
+
+
+def cast_endpoint(model, kind="shift"):
+    """The signature of an exported network: "image", uint8 pixels in; "cast", float32 (1, 3), and "corrected", uint8
+    pixels, out; for angles only "angle", float32 (1, 1)."""
+    model = exporting.float32_copy(model)
+
+    def serve(image):
+        pixels = tf.cast(image, tf.float32)
+        values = model(pixels / 255.0, training=False)
+        if kind == "angle":
+            return {"angle": keras.tree.flatten(values)[0]}
+        cast = tf.concat(values, axis=1)
+        step = tf.reshape(cast, (1, 1, 1, 3))
+        corrected = pixels / step if kind == "gains" else pixels - step
+        # half a level more, because the cast to whole numbers cuts off
+        return {"cast": cast, "corrected": tf.cast(tf.clip_by_value(corrected + 0.5, 0.0, 255.0), tf.uint8)}
+
+    inputs = {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
+    return {exporting.ENDPOINT: (serve, inputs)}
+
+
+def measure(estimator, photos, split, *, strength, seed, casts, folder):
+    """Figures of a network and of the classical methods on one split, the pictures written into `folder`."""
+    kind = estimator.kind
+    pixels, clean, values = _examples(photos, split, kind, strength, seed=seed, casts=casts, side=estimator.side)
+    found = estimator(pixels)
+    guesses = {"zero": np.full_like(values, 1.0 if kind == "gains" else 0.0)}
+    if kind != "angle":
+        guesses |= {name: method(pixels, kind) for name, method in BASELINES.items()}
+    unit = {"shift": " (0-255)", "gains": "", "angle": " (degrees)"}[kind]
+    plots.regression(values, found, [f"{name}{unit}" for name in estimator.outputs], folder / "predictions.png")
+    few = np.linspace(0, len(pixels) - 1, min(12, len(pixels))).astype(int)
+    shown, captions = [], []
+    for index in few:
+        error = _rmse(found[index] - values[index])
+        shown += [pixels[index], estimator.correct(pixels[index], found[index]), clean[index]]
+        captions += [_numbers(values[index], kind), f"{_numbers(found[index], kind)}\noff by {error:.3g}", "original"]
+    title = "turned, straightened, original" if kind == "angle" else "cast, corrected, original, with true and found"
+    plots.sheet(shown, captions, folder / "examples.png", title=title, columns=6)
+    return {
+        "metrics": _figures(values, found, kind, pixels, clean),
+        "baselines": {name: _figures(values, guess, kind, pixels, clean) for name, guess in guesses.items()},
+    }
+
+
+def _examples(photos, split, kind, strength, *, seed, casts, side):
+    """(pixels, the same without their cast, values) of a split; a table's photos have their own values."""
+    x, known = photos.split(split)
+    if known is None:
+        return data.pairs(x, kind, strength, seed=seed, each=casts, side=side)
+    pixels = data.resize(x, side)
+    if kind == "angle":
+        clean = np.stack([data.turn(photo, -angle) for photo, (angle,) in zip(pixels, known, strict=True)])
+    else:
+        clean = color.correct_color(pixels, known, kind)
+    return pixels, clean, known
+
+
+def _figures(values, found, kind, pixels, clean, at_most=400):
+    """RMSE over all and by output; for casts also the angular error in degrees and the colour difference (Delta E 2000)
+    that is left after the correction, as means over the images (of a part of their pixels, and `at_most` images)."""
+    error = np.float64(found) - values
+    names = data.OUTPUTS[kind]
+    figures = {"rmse": _rmse(error)}
+    if len(names) > 1:
+        figures |= {f"rmse_{name}": _rmse(error[:, index]) for index, name in enumerate(names)}
+    if kind == "angle":
+        return figures | {"mean_absolute_error": float(np.abs(error).mean())}
+    angles = np.sort(color.angular_error(values, found, kind))
+    figures["mean_angular_error"] = float(angles.mean())
+    figures["median_angular_error"] = float(np.median(angles))
+    figures["worst_quarter_angular_error"] = float(angles[-math.ceil(len(angles) / 4) :].mean())
+    chosen = np.linspace(0, len(pixels) - 1, min(at_most, len(pixels))).astype(int)
+    few = slice(None, None, 5)
+    corrected = color.correct_color(pixels[chosen][:, few, few], found[chosen], kind)
+    difference = deltaE_ciede2000(rgb2lab(clean[chosen][:, few, few]), rgb2lab(corrected))
+    return figures | {"delta_e_2000": float(difference.mean())}
+
+
+def _rmse(error):
+    return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+
+
+def _flat(figures):
+    """The metrics once more at the top, where a program looks for them."""
+    return {**figures["metrics"], **figures}
+
+
+def _rows(figures):
+    """The table of a measurement, the network last."""
+    parts = {**figures["baselines"], "network": figures["metrics"]}
+    return [{"method": name} | part for name, part in parts.items()]
+
+
+def _measured_on(photos, split, kind, strength, casts, seed):
+    count = len(photos.split(split)[0])
+    if photos.targets is not None:
+        return f"{photos.name}, {split}: {count:,} photos with the values of the table"
+    what = {"shift": f"shifts within {strength:g}", "gains": f"gains within {1 + strength:g}", "angle": "turns"}[kind]
+    what = f"{what} within {strength:g} degrees" if kind == "angle" else what
+    return f"{photos.name}, {split}: {count:,} photos, {casts} {what} each, seed {seed}"
+
+
+def _strength(kind, strength):
+    """What is given, or the usual one of that kind.
+
+    Raises:
+        ValueError: If it makes no sense.
+    """
+    strength = data.STRENGTH[kind] if strength is None else strength
+    highest = {"shift": 128, "gains": 3, "angle": 45}[kind]
+    if not 0 < strength <= highest:
+        raise ValueError(f"strength of {kind} must be in (0, {highest}], got {strength:g}")
+    return strength
+
+
+def _scale(kind, strength):
+    """The unit of the last layer: about the spread of the values."""
+    return strength if kind != "gains" else strength * 0.8
+
+
+def _typical(photos, split, kind, strength, side, count=200):
+    """Images with casts that show int8 the range of the activations."""
+    known = "train" if "train" in photos.splits else split
+    each = 2 if len(photos.split(known)[0]) * 2 < count else 1
+    pixels = _examples(photos, known, kind, strength, seed=2**31, casts=each, side=side)[0]
+    return pixels[np.random.default_rng(0).permutation(len(pixels))[:count]]
+
+
+def _numbers(values, kind):
+    return " ".join(
+        f"{value:.2f}" if kind == "gains" else f"{value:.1f}" if kind == "angle" else f"{value:+.0f}"
+        for value in values
+    )
+
+
+def _caption(row, estimator):
+    return _numbers([row[name] for name in estimator.outputs], estimator.kind)
+
+
+def _read_all(paths):
+    """Readable photos as (path, PIL image), and the files of folders that are not."""
+    found, skipped = [], []
+    for path in paths:
+        listed = images.files(path) if path.is_dir() else [path]
+        if not listed:
+            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+        for file in listed:
+            try:
+                found.append((file, images.open_image(file).convert("RGB")))
+            except ValueError as error:
+                if not path.is_dir():
+                    raise
+                skipped.append(str(file))
+                print(f"skipped: {error}", file=sys.stderr)
+    if not found:
+        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
+    return found, skipped
+
+
+def _thumbnail(photo, side=256):
+    photo = photo.copy()
+    photo.thumbnail((side, side))
+    return np.asarray(photo)
+
+
+def _new_name(folder, path, rows):
+    """A name for the corrected photo that no former row has."""
+    taken = {row["corrected"] for row in rows}
+    suffix = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    names = (folder / f"{path.stem}-corrected{end}{suffix}" for end in ("", *(f"-{n}" for n in range(2, 10**6))))
+    return next(name for name in names if str(name) not in taken)
+
+
+def _write_rows(rows, folder):
+    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    training.write_text(folder / "predictions.csv", text.getvalue())
+
+
+class _OverallRMSE(keras.callbacks.Callback):
+    """Adds the RMSE over all outputs to those of each, as "rmse" and "val_rmse"."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = outputs
+
+    def on_epoch_end(self, epoch, logs=None):
+        for start in ("", "val_"):
+            parts = [logs[f"{start}{name}_rmse"] for name in self.outputs if f"{start}{name}_rmse" in logs]
+            if parts:  # Keras gives the figure of a single output no name in front
+                logs[f"{start}rmse"] = _rmse(parts)
+
+
+def _begin_phase(model, run, epoch):
+    """Lets the second phase of transfer learning begin where the first one ended, its optimizer anew."""
+    if run.first_epoch > epoch:
+        return  # resumed inside it
+    path = run.backup / f"epoch-{run.first_epoch:04}.keras"
+    model.set_weights(keras.saving.load_model(run.backup / "best.keras", compile=False).get_weights())
+    model.optimizer.build(model.trainable_variables)
+    training.save_model(model, path)
+
+
+# The benchmark's two sides
+
+
+def _speeds(width, batch_size, rounds, outputs=3):
+    """Images per second of training and milliseconds of one photo, of AlexNet here and in PyTorch."""
+    random = np.random.default_rng(0)
+    x, y = random.random((batch_size, 227, 227, 3), np.float32), random.random((batch_size, outputs), np.float32)
+    ours = zoo.alexnet_regressor(width=width)
+    ours.compile(keras.optimizers.SGD(0.001, momentum=0.9), "mse", jit_compile=False)
+    targets = [column[:, None] for column in y.T]
+    step = lambda: ours.train_on_batch(x, targets)  # noqa: E731
+    compiled = tf.function(lambda image: ours(image, training=False))
+    photo = tf.constant(x[:1])
+    works = {"ours": (step, lambda: compiled(photo))}
+    if importlib.util.find_spec("torch"):
+        works["torch"] = _torch_works(width, x, y)
+    turns = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name, (train_step, _) in works.items():
+            start = time.perf_counter()
+            train_step()
+            if turn:  # the first round traces the graph
+                turns[name].append(batch_size / (time.perf_counter() - start))
+    latency = timing.latencies({name: one for name, (_, one) in works.items()}, rounds=rounds)
+    speeds = {f"{name} images/s": float(np.median(values)) for name, values in turns.items()}
+    speeds |= {f"{name} ms": value for name, value in latency.items()}
+    if "torch" in works:
+        ratios = [own / other for own, other in zip(turns["ours"], turns["torch"], strict=True)]
+        speeds["training, ours / torch"] = float(np.median(ratios))
+        speeds["one photo, ours / torch"] = latency["torch"] / latency["ours"]
+    return speeds
+
+
+def _torch_works(width, x, y):
+    """(one step of training, one photo) of the same network in PyTorch."""
+    import torch
+    from torch import nn
+
+    network = torch_alexnet(width, y.shape[1])
+    optimizer = torch.optim.SGD(network.parameters(), 0.001, momentum=0.9)
+    images, targets = torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(y)
+    one = images[:1].clone()
+
+    def step():
+        network.train()
+        optimizer.zero_grad()
+        nn.functional.mse_loss(network(images), targets).backward()
+        optimizer.step()
+
+    def photo():
+        network.eval()
+        with torch.no_grad():
+            network(one)
+
+    return step, photo
+
+
+def torch_alexnet(width, outputs):
+    """The one-column AlexNet in PyTorch: names and order of its weights are those of torchvision's."""
+    from torch import nn
+
+    one, two, three, four, five = (max(2, 2 * round(count * width / 2)) for count in (64, 192, 384, 256, 256))
+    units = max(2, 2 * round(2048 * width))
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2d(3, one, 11, stride=4, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
+                nn.Conv2d(one, two, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
+                nn.Conv2d(two, three, 3, padding=1), nn.ReLU(inplace=True),
+                nn.Conv2d(three, four, 3, padding=1), nn.ReLU(inplace=True),
+                nn.Conv2d(four, five, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
+            )  # fmt: skip
+            self.avgpool = nn.AdaptiveAvgPool2d(6)
+            self.classifier = nn.Sequential(
+                nn.Dropout(0.5), nn.Linear(36 * five, units), nn.ReLU(inplace=True),
+                nn.Dropout(0.5), nn.Linear(units, units), nn.ReLU(inplace=True), nn.Linear(units, outputs),
+            )  # fmt: skip
+
+        def forward(self, x):
+            return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+    return Network()
+
+
+def _full_network():
+    """Seconds and memory of the whole AlexNet, measured in a process of its own."""
+    code = "import json; from recipes import alexnet; print(json.dumps(alexnet.measure_full_network()))"
+    root = Path(__file__).parent.parent
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    if child.returncode:
+        raise ValueError(f"the whole AlexNet could not be measured: {child.stderr.strip().splitlines()[-1:]}")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def measure_full_network(batch_size=16, **options):
+    """Builds AlexNet of 2012 with 1000 classes, trains one step, converts it to TFLite and runs that once.
+
+    Returns:
+        Seconds of each step, the bytes of the file, and the most memory in bytes of this process and its converter.
+    """
+    seconds = {}
+
+    def timed(name, work):
+        start = time.perf_counter()
+        result = work()
+        seconds[f"{name} seconds"] = round(time.perf_counter() - start, 2)
+        return result
+
+    random = np.random.default_rng(0)
+    model = timed("build", lambda: zoo.alexnet(**options))
+    x = random.random((batch_size, *model.input_shape[1:]), np.float32)
+    y = np.eye(model.output_shape[-1], dtype=np.float32)[random.integers(0, model.output_shape[-1], batch_size)]
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "categorical_crossentropy", jit_compile=False)
+    loss = timed(f"first step of {batch_size} images,", lambda: float(model.train_on_batch(x, y)))
+    timed("next step,", lambda: model.train_on_batch(x, y))
+    with tempfile.TemporaryDirectory() as folder:
+        path = timed("conversion", lambda: exporting.export(model, Path(folder, "alexnet.tflite")))
+        size, run = path.stat().st_size, exporting.load(path)
+        pixels = np.uint8(255 * x[:1])
+        found = timed("first run", lambda: run(image=pixels))["probabilities"]
+        timed("next run", lambda: run(image=pixels))
+    difference = float(np.abs(found - model(pixels / np.float32(255), training=False)).max())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "parameters": model.count_params(),
+        **seconds,
+        "loss": loss,
+        "max difference": difference,
+        "tflite bytes": size,
+        "memory bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "converter memory bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit,
+    }
