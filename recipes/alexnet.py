@@ -52,16 +52,16 @@ def train(
     epochs: int = 40,
     crops: int = 16,
     batch_size: int = 32,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     weight_decay: float = 0.01,
     loss: Literal["huber", "mse"] = "huber",
     augment: float = 1.0,
     backbone: str = "alexnet",
     variant: Literal["grouped", "single"] = "single",
     width: float = 0.25,
-    pooling: Literal["flatten", "average_max"] = "average_max",
-    units: int | None = None,
-    dropout: float = 0.2,
+    pooling: Literal["flatten", "average_max", "statistics"] = "statistics",
+    units: int | None = 256,
+    dropout: float = 0.0,
     side: int = 227,
     weights: str | None = None,
     freeze_until: str | None = None,
@@ -95,8 +95,9 @@ def train(
         backbone: alexnet, or a network of keras.applications (MobileNetV3Small, EfficientNetB0, ...).
         variant: Of AlexNet: grouped (2012) or single (one column, as in torchvision).
         width: Of AlexNet: factor of the filters and units of all layers but the last.
-        pooling: flatten as in AlexNet, or average_max: the average and the maximum over the image.
-        units: Units of each of the two fully connected layers; by default 4096 * width.
+        pooling: flatten as in AlexNet; average_max: the average and the maximum over the image; statistics: those of
+            every convolution and of the pixels themselves.
+        units: Units of each of the two fully connected layers; AlexNet has 4096.
         dropout: Share of the inputs of the fully connected layers that is dropped in training.
         side: Pixels a side of the network's images.
         weights: imagenet (of the backbone), torchvision's alexnet-owt-7be5be79.pth, a published data set's name or a

@@ -120,8 +120,9 @@ def alexnet_regressor(
         variant: Of AlexNet: "grouped" (2012) or "single" (as in torchvision).
         width: Of AlexNet: factor of the filters and units of all layers but the last, rounded to even numbers.
         pooling: How the last features come to the fully connected layers: "flatten" as in AlexNet, place by place;
-            "average_max" as the average and the maximum over the image, for which the place does not matter. Other
-            backbones have the average in place of "flatten".
+            "average_max" as the average and the maximum over the image, for which the place does not matter;
+            "statistics" as those of every convolution of AlexNet and of a 1x1 convolution on every fourth pixel, which
+            together are much like histograms. Other backbones have the average in place of "flatten".
         units: Units of each of the two fully connected layers before the last one; None takes 4096 * width, and none
             of these layers for another backbone.
         dropout: Share of the inputs of the fully connected layers that is dropped in training.
@@ -157,22 +158,10 @@ def alexnet_regressor(
             raise ValueError(f"weights {str(weights)!r} are for the backbone alexnet, got {backbone!r}")
         else:
             image, x = _application(backbone, input_shape, weights)
-        if pooling in ("average_max", "stages", "pixels"):
-            maps = {"features": x}
-            if pooling != "average_max":
-                f = Model(image, x)
-                maps = {f"conv{n}": f.get_layer(f"conv{n}").output for n in range(1, 6)}
-            if pooling == "pixels":
-                maps["pixels"] = layers.Conv2D(48, 1, strides=4, activation="relu", name="pixels")(
-                    f.get_layer("scaled").output
-                )
-            both = []
-            for name, features in maps.items():
-                both.append(layers.GlobalAveragePooling2D(name=f"{name}_average")(features))
-                both.append(layers.GlobalMaxPooling2D(name=f"{name}_maximum")(features))
-            x = layers.Concatenate(name="statistics")(both)
+        if pooling in ("average_max", "statistics"):
+            x = _statistics(image, x, backbone if pooling == "statistics" else None)
         elif pooling != "flatten":
-            raise ValueError(f'pooling must be "flatten" or "average_max", got {pooling!r}')
+            raise ValueError(f'pooling must be "flatten", "average_max" or "statistics", got {pooling!r}')
         elif backbone != "alexnet":
             x = layers.GlobalAveragePooling2D(name="average")(x)
         hidden = backbone == "alexnet" or units is not None
@@ -249,7 +238,10 @@ def _features(image, variant, width):
     if not width > 0:
         raise ValueError(f"width must be positive, got {width}")
     x = layers.Rescaling(
-        [1 / one for one in DEVIATION], [-mean / one for mean, one in zip(MEAN, DEVIATION, strict=True)], name="scaled"
+        [1 / one for one in DEVIATION],
+        [-mean / one for mean, one in zip(MEAN, DEVIATION, strict=True)],
+        dtype="float32",
+        name="scaled",
     )(image)
     filters = [_scaled(count, width) for count in FILTERS[variant]]
     for number, (count, kernel, groups) in enumerate(zip(filters, KERNELS, GROUPS[variant], strict=True), start=1):
@@ -266,20 +258,40 @@ def _features(image, variant, width):
     return x
 
 
+def _statistics(image, x, backbone):
+    """Average and maximum over the image, of the last features or of all stages and the pixels themselves."""
+    maps = {"features": x}
+    if backbone is not None:
+        if backbone != "alexnet":
+            raise ValueError(f'pooling="statistics" is for the backbone alexnet, got {backbone!r}')
+        inside = Model(image, x)
+        maps = {f"conv{number}": inside.get_layer(f"conv{number}").output for number in range(1, 6)}
+        pixels = layers.Conv2D(48, 1, strides=4, activation="relu", dtype="float32", name="pixels")
+        maps["pixels"] = pixels(inside.get_layer("scaled").output)
+    found = []
+    for name, features in maps.items():
+        # float32 also under a mixed policy: an average of thousands needs its digits
+        found.append(layers.GlobalAveragePooling2D(dtype="float32", name=f"{name}_average")(features))
+        found.append(layers.GlobalMaxPooling2D(dtype="float32", name=f"{name}_maximum")(features))
+    return layers.Concatenate(dtype="float32", name="statistics")(found)
+
+
 def _top(x, width, dropout, units=None, adaptive=False, hidden=True):
     """Flatten, and the two hidden fully connected layers, each behind its dropout."""
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}")
     if units is not None and units < 1:
         raise ValueError(f"units must be 1 or more, got {units}")
+    precision = None if len(x.shape) == 4 else "float32"
     if len(x.shape) == 4:
         if adaptive and x.shape[1:3] != (6, 6):  # so torchvision's network takes any size
             x = layers.AdaptiveAveragePooling2D(6, name="average")(x)
         x = layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7") if hidden else ():
         if dropout:
-            x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-        x = layers.Dense(units or _scaled(UNITS, width), activation="relu", name=name)(x)
+            x = layers.Dropout(dropout, dtype=precision, name=f"{name}_dropout")(x)
+        # after the statistics in float32 as they are, else in that of the policy
+        x = layers.Dense(units or _scaled(UNITS, width), activation="relu", dtype=precision, name=name)(x)
     if dropout and not hidden:
         x = layers.Dropout(dropout, name="dropout")(x)
     return x
