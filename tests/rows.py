@@ -17,6 +17,7 @@ class Row:
         outputs: Output name to shape without the batch, of the small network.
         refused: Arguments that must raise `ValueError`, with a word of the message.
         name: Name of the model; that of the builder where it is not given.
+        learning_rate: Of Adam, at which the small network learns one batch by heart.
         endpoint: What is exported, the name of a function of `zoo.export` (which itself would need TensorFlow).
     """
 
@@ -27,6 +28,7 @@ class Row:
     outputs: dict
     refused: list = field(default_factory=list)
     name: str = ""
+    learning_rate: float = 0.02
     endpoint: str = "image_endpoint"
 
     def __post_init__(self):
@@ -182,6 +184,58 @@ ROWS = [
             ({"frontend": "log_mel", "mel_bins": 128}, "mel_bins=128 is too many for 129 frequencies"),
             ({"frontend": "log_mel", "mel_bins": 0}, "mel_bins"),
             ({"weights": "imagenet"}, "weights must be None"),
+        ],
+    ),
+    Row(
+        builder=zoo.alexnet,
+        parameters=60_965_224,
+        small={"input_shape": (67, 71, 3), "num_classes": 4, "width": 0.03, "dropout": 0.2},
+        learning_rate=0.005,
+        inputs={"image": (67, 71, 3)},
+        outputs={"probabilities": (4,)},
+        refused=[
+            ({"num_classes": 1}, "num_classes"),
+            ({"variant": "double"}, "grouped, single, got 'double'"),
+            ({"input_shape": (227, 66, 3)}, "67 or more"),
+            ({"input_shape": (227, 227, 1)}, "input_shape"),
+            ({"width": 0}, "width"),
+            ({"dropout": 1.0}, "dropout"),
+            ({"weights": "imagenet"}, 'variant="single"'),
+            ({"weights": "none.pth", "variant": "single"}, "there is no checkpoint none.pth"),
+            ({"weights": "mnist"}, "weights must be None"),
+        ],
+    ),
+    Row(
+        builder=zoo.alexnet_regressor,
+        parameters=57_016_131,
+        small={
+            "input_shape": (63, 67, 3),
+            "width": 0.03,
+            "pooling": "statistics",
+            "units": 12,
+            "dropout": 0.2,
+            "scale": 0.5,
+            "offset": 0.5,
+        },
+        inputs={"image": (63, 67, 3)},
+        outputs={"red": (1,), "green": (1,), "blue": (1,)},
+        refused=[
+            ({"outputs": ()}, "outputs"),
+            ({"outputs": ("red", "red")}, "different names"),
+            ({"outputs": ("dark red",)}, "without spaces"),
+            ({"backbone": "LeNet"}, "MobileNetV2.*got 'LeNet'"),
+            ({"variant": "double"}, "grouped, single, got 'double'"),
+            ({"pooling": "median"}, "average_max.*got 'median'"),
+            ({"backbone": "MobileNetV2", "pooling": "statistics"}, "for the backbone alexnet, got 'MobileNetV2'"),
+            ({"input_shape": (227, 62, 3)}, "63 or more"),
+            ({"width": -1}, "width"),
+            ({"units": 0}, "units"),
+            ({"dropout": 1.0}, "dropout"),
+            ({"scale": 0}, "scale"),
+            ({"weights": "imagenet", "variant": "grouped"}, 'variant="single"'),
+            ({"weights": "mnist"}, "weights must be None"),
+            ({"width": 0.05, "freeze_until": "conv9"}, "no layer 'conv9'; those with weights are conv1, conv2"),
+            ({"width": 0.05, "freeze_until": "blue_dense"}, "nothing to train"),
         ],
     ),
 ]

@@ -102,8 +102,8 @@ def test_exported_file_gives_the_same(row, file, tmp_path):
     else:
         pixels = np.uint8(inputs * 255)
         found, expected = exported(image=pixels), model(pixels / np.float32(255))
-    assert list(found) == list(row.outputs)
-    assert_equal(list(found.values()), expected, atol=1 if row.endpoint == "latent_endpoint" else 1e-5)
+    assert set(found) == set(row.outputs)
+    assert_equal([found[name] for name in row.outputs], expected, atol=1 if row.endpoint == "latent_endpoint" else 1e-5)
 
 
 @BY_NAME
@@ -137,6 +137,6 @@ def test_bad_arguments_are_refused_in_words(row):
 def test_overfits_one_batch(row):
     keras.utils.set_random_seed(7)
     model = row.builder(**row.small | {name: 0.0 for name in ("dropout", "augment") if name in row.small})
-    model.compile(keras.optimizers.Adam(0.02), "mse")
+    model.compile(keras.optimizers.Adam(row.learning_rate), "mse", jit_compile=False)
     history = model.fit(inputs_of(row, 8), targets_of(row, 8), epochs=120, verbose=0).history["loss"]
     assert history[-1] < 0.05 * history[0]

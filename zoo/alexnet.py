@@ -53,7 +53,7 @@ def alexnet(
         "features", float32 (batch, height, width, filters) of the last pooling without `include_top`.
 
     Args:
-        input_shape: (height, width, 3) of the images, 63 or more.
+        input_shape: (height, width, 3) of the images, 67 or more ("single": 63).
         num_classes: Number of classes, 2 or more.
         variant: "grouped" (2012) or "single" (one column, as in torchvision).
         include_top: Whether the three fully connected layers belong to it.
@@ -229,12 +229,23 @@ class LocalResponseNormalization(layers.Layer):
         return x * ops.power(self.bias + self.alpha * total, -self.beta)
 
 
+@keras.saving.register_keras_serializable("zoo")
+class GroupedConvolution(layers.Conv2D):
+    """`keras.layers.Conv2D` with groups, one after the other: TensorFlow has no grouped convolution on a CPU, and what
+    Keras puts in its place cannot be exported to ONNX."""
+
+    def convolution_op(self, inputs, kernel):
+        parts = zip(ops.split(inputs, self.groups, axis=-1), ops.split(kernel, self.groups, axis=-1), strict=True)
+        return ops.concatenate([super(GroupedConvolution, self).convolution_op(*part) for part in parts], axis=-1)
+
+
 def _features(image, variant, width):
     """The five convolutions with their poolings."""
     if variant not in FILTERS:
         raise ValueError(f"variant must be one of {', '.join(FILTERS)}, got {variant!r}")
-    if len(image.shape) != 4 or image.shape[-1] != 3 or None in image.shape[1:] or min(image.shape[1:3]) < 63:
-        raise ValueError(f"input_shape is (height, width, 3), 63 or more, got {tuple(image.shape[1:])}")
+    smallest = 63 if variant == "single" else 67
+    if len(image.shape) != 4 or image.shape[-1] != 3 or None in image.shape[1:] or min(image.shape[1:3]) < smallest:
+        raise ValueError(f"input_shape is (height, width, 3), {smallest} or more, got {tuple(image.shape[1:])}")
     if not width > 0:
         raise ValueError(f"width must be positive, got {width}")
     x = layers.Rescaling(
@@ -248,9 +259,9 @@ def _features(image, variant, width):
         stride, padding = (4, "valid") if number == 1 else (1, "same")
         if number == 1 and variant == "single":
             x = layers.ZeroPadding2D(2, name="conv1_padding")(x)
-        x = layers.Conv2D(
-            count, kernel, strides=stride, padding=padding, groups=groups, activation="relu", name=f"conv{number}"
-        )(x)
+        convolution = layers.Conv2D if groups == 1 else GroupedConvolution
+        options = {"strides": stride, "padding": padding, "groups": groups, "activation": "relu"}
+        x = convolution(count, kernel, **options, name=f"conv{number}")(x)
         if number <= 2 and variant == "grouped":
             x = LocalResponseNormalization(name=f"norm{number}")(x)
         if number in (1, 2, 5):
