@@ -257,7 +257,7 @@ def regression(true, found, names, path):
         upper[index].plot(x, y, "o", color=BLUE, markersize=3, alpha=0.5, markeredgewidth=0)
         upper[index].set(title=name, xlabel="true", ylabel="found")
         error = y - x
-        lower[index].hist(error, 41, (-widest, widest), color=BLUE)
+        lower[index].hist(error, 41, range=(-widest, widest), color=BLUE)
         rmse, mean = np.sqrt(np.mean(error**2)), np.mean(error)
         lower[index].set(title=f"RMSE {rmse:.3g}, mean error {mean:.2g}", xlabel="found - true", ylabel="images")
         for axes in (upper[index], lower[index]):
