@@ -27,10 +27,14 @@ OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items(
 
 @pytest.fixture(scope="session")
 def cast_run(tmp_path_factory):
-    """The folder of a short training on the embedded photos."""
-    folder = tmp_path_factory.mktemp("cast") / "run"
-    answer = recipe.train(epochs=3, output=folder, **SMALL)
-    return folder, answer
+    """The folder of a short training on grey photos, where three numbers are easily read off, and its answer."""
+    folder = tmp_path_factory.mktemp("cast")
+    (folder / "grey").mkdir()
+    for index in range(6):
+        Image.new("RGB", (80, 80), (128,) * 3).save(folder / "grey" / f"{index}.png")
+    options = SMALL | {"crops": 32, "augment": 0.0, "learning_rate": 5e-3, "patience": None}
+    answer = recipe.train(dataset=str(folder / "grey"), epochs=10, output=folder / "run", **options)
+    return folder / "run", answer
 
 
 @pytest.fixture
@@ -75,9 +79,6 @@ def test_groups_see_their_own_half():
     one, two = np.asarray(layer(x)), np.asarray(layer(other))
     np.testing.assert_array_equal(one[..., :half], two[..., :half])
     assert np.abs(one[..., half:] - two[..., half:]).max() > 0.01
-    plain = keras.ops.conv(x, layer.kernel, padding="same") if tf.config.list_physical_devices("GPU") else None
-    if plain is not None:
-        np.testing.assert_allclose(one, keras.ops.relu(plain + layer.bias), atol=1e-4)
 
 
 def test_scale_and_offset_are_the_unit_of_the_outputs():
@@ -96,17 +97,15 @@ def test_freezing_until_a_layer():
     assert len(model.trainable_weights) == len(model.weights)
 
 
-@pytest.mark.parametrize("backbone", ["MobileNetV2", "MobileNetV3Small"])
-def test_a_network_of_keras_applications(backbone):
+def test_a_network_of_keras_applications(backbone="MobileNetV2"):
     keras.utils.set_random_seed(0)
     model = zoo.alexnet_regressor(("angle",), backbone=backbone, input_shape=(64, 64, 3), units=8)
     image = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     build = getattr(keras.applications, backbone)
     network = build(include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg")
     network.set_weights(model.get_weights()[: len(network.weights)])
-    pixels = image * 2 - 1 if backbone == "MobileNetV2" else image * 255  # as its documentation says
     features = keras.Model(model.input, model.get_layer("average").output)
-    np.testing.assert_allclose(features(image), network(pixels), atol=1e-4)
+    np.testing.assert_allclose(features(image), network(image * 2 - 1), atol=1e-4)
     name = network.layers[20].name
     freeze(model, name)
     frozen = [layer.name for layer in model.layers if not layer.trainable]
@@ -227,11 +226,13 @@ def write_table(path, rows):
 
 def test_training_answers_with_figures_and_pictures(cast_run):
     folder, answer = cast_run
+    assert answer["rmse"] < 6 < 30 < answer["baselines"]["zero"]["rmse"] and answer["mean_angular_error"] < 2
     written = {path.name for path in folder.iterdir()}
     pictures = {"curves.png", "predictions.png", "examples.png"}
     assert pictures | {"model.keras", "card.json", "history.csv", "config.json"} <= written and "backup" not in written
     for name in pictures:
-        assert np.asarray(Image.open(folder / name).convert("L")).std() > 5
+        with Image.open(folder / name) as image:
+            assert np.asarray(image.convert("L")).std() > 5
     history = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     for row in history:
         parts = [float(row[f"val_{name}_rmse"]) for name in ("red", "green", "blue")]
@@ -239,7 +240,11 @@ def test_training_answers_with_figures_and_pictures(cast_run):
     assert set(answer["baselines"]) == {"zero", "gray_world", "shades_of_gray", "white_patch"}
     card = json.loads((folder / "card.json").read_text())
     assert card["target"] == {"kind": "shift", "strength": 60.0, "outputs": ["red", "green", "blue"]}
-    assert set(card["dataset"]["test_photos"]) == {"astronaut.png"}
+    assert len(card["dataset"]["test_photos"]) == 1 and card["dataset"]["splits"] == {
+        "train": 4,
+        "validation": 1,
+        "test": 1,
+    }
     size = card["files"][0]["bytes"]
     assert size < 2.6 * card["parameters"] + 60_000  # two bytes each, and the description of the network
 
@@ -250,18 +255,6 @@ def test_weights_of_half_precision_load_in_float32(cast_run):
         values = np.asarray(variable)
         assert values.dtype == np.float32
         np.testing.assert_array_equal(values, values.astype(np.float16))
-
-
-def test_a_whole_training_finds_a_cast_of_grey_photos(tmp_path):
-    """Where every photo is grey at 128, three numbers are easily read off."""
-    folder = tmp_path / "grey"
-    folder.mkdir()
-    for index in range(6):
-        Image.new("RGB", (80, 80), (128,) * 3).save(folder / f"{index}.png")
-    options = SMALL | {"augment": 0.0, "crops": 32, "learning_rate": 5e-3}
-    answer = recipe.train(dataset=str(folder), epochs=10, output=tmp_path / "run", patience=None, **options)
-    assert answer["rmse"] < 6 < 30 < answer["baselines"]["zero"]["rmse"]
-    assert answer["mean_angular_error"] < 2 and answer["delta_e_2000"] < 4
 
 
 def test_figures_against_numpy():
@@ -300,7 +293,7 @@ def test_evaluate_a_folder_never_seen(capfd, cast_run, photo_folder, tmp_path):
     assert again["metrics"] == answer["metrics"] != other["metrics"]
 
 
-def test_a_table_of_measured_casts(capfd, photo_folder, tmp_path):
+def test_a_table_of_measured_casts(capfd, cast_run, photo_folder, tmp_path):
     random = np.random.default_rng(1)
     rows = [
         {"Image": file.relative_to(tmp_path), "R": random.uniform(-40, 40), "G": 3, "B": -7, "split": split}
@@ -312,11 +305,14 @@ def test_a_table_of_measured_casts(capfd, photo_folder, tmp_path):
     found = data.load(str(tmp_path / "casts.csv"))
     assert {name: len(part) for name, part in found.splits.items()} == {"train": 8, "validation": 2, "test": 2}
     np.testing.assert_allclose(found.targets["test"], [[row["R"], 3, -7] for row in rows[-2:]], rtol=1e-6)
-    command = ("train", "alexnet", "--dataset", tmp_path / "casts.csv", "--epochs", 1, "--output", tmp_path / "run")
-    status, answer, _ = run_json(capfd, *command, *OPTIONS)
-    assert status == 0
+    command = ("evaluate", "alexnet", "--dataset", tmp_path / "casts.csv", "--split", "test", "--model", cast_run[0])
+    status, answer, _ = run_json(capfd, *command, "--output", tmp_path / "out")
+    assert status == 0 and answer["photos"] == 2
     expected = np.sqrt(np.mean(found.targets["test"] ** 2))
     assert answer["baselines"]["zero"]["rmse"] == pytest.approx(expected, rel=1e-5)
+    options = {"target": "shift", "strength": 60.0, "batch_size": 8, "steps": 1, "epochs": 1, "side": 67}
+    (_, values) = next(iter(data.training_batches(found.splits["train"], found.targets["train"], **options)))
+    assert set(np.round(values[0][:, 0], 3)) == set(np.round(found.targets["train"][:, 0], 3))
 
 
 def test_rows_of_one_photo_stay_together(photo_folder, tmp_path):
@@ -330,7 +326,7 @@ def test_rows_of_one_photo_stay_together(photo_folder, tmp_path):
         assert found.targets[split][:, 2].tolist() == [0, 1, 2] * (len(names) // 3)
 
 
-def test_gains_and_angles_through_every_verb(capfd, photo_folder, tmp_path):
+def test_gains_and_angles_are_trained_and_corrected(capfd, photo_folder, tmp_path):
     for options, outputs in ((["--cast", "gains"], ["red", "green", "blue"]), (["--target", "angle"], ["angle"])):
         run = tmp_path / outputs[0]
         command = ("train", "alexnet", "--epochs", 1, "--output", run, "--dataset", photo_folder, *options, *OPTIONS)
@@ -349,9 +345,22 @@ def test_gains_and_angles_through_every_verb(capfd, photo_folder, tmp_path):
             expected = color.correct_color(original, [row[name] for name in outputs], "gains")
         assert result.shape == expected.shape
         assert np.abs(np.int16(result) - expected).mean() < 3  # JPEG
-        command = ("export", "alexnet", "--model", run, "--dataset", photo_folder, "--output", tmp_path / "files")
-        status, answer, _ = run_json(capfd, *command, "--format", "saved_model", "--casts", 1)
-        assert status == 0 and answer["files"][0]["metrics"]["rmse"] == pytest.approx(answer["metrics"]["rmse"], 1e-3)
+
+
+def test_the_exported_signature_of_gains_and_angles():
+    options = {"input_shape": (67, 67, 3), "width": 0.05}
+    x = np.random.default_rng(0).integers(0, 256, (1, 67, 67, 3)).astype(np.uint8)
+    for kind, network in (
+        ("gains", zoo.alexnet_regressor(offset=1.2, **options)),
+        ("angle", zoo.alexnet_regressor("angle", **options)),
+    ):
+        function, inputs = recipe.cast_endpoint(network, kind)[zoo.export.ENDPOINT]
+        found, expected = function(tf.constant(x)), np.concatenate(keras.tree.flatten(network(x / np.float32(255))), 1)
+        assert inputs["image"].shape == x.shape
+        np.testing.assert_allclose(found["angle" if kind == "angle" else "cast"], expected, rtol=1e-5)
+        if kind == "gains":
+            difference = np.int16(found["corrected"]) - color.correct_color(x, expected, "gains")
+            assert np.abs(difference).max() <= 1
 
 
 def test_predict_corrects_at_full_size(capfd, cast_run, photo_folder, tmp_path):
@@ -372,65 +381,52 @@ def test_predict_corrects_at_full_size(capfd, cast_run, photo_folder, tmp_path):
     assert (tmp_path / "out" / "predictions.png").is_file()
 
 
-def test_exported_files_give_the_cast_and_the_corrected_photo(capfd, cast_run, tmp_path):
-    command = ("export", "alexnet", "--model", cast_run[0], "--casts", 2, "--output", tmp_path)
-    status, answer, _ = run_json(
-        capfd, *command, "--format", "saved_model", "tflite", "onnx", "--quantize", "none", "int8"
-    )
-    assert status == 0
-    entries = {entry["file"]: entry for entry in answer["files"]}
-    assert set(entries) == {"saved_model", "model.tflite", "model_int8.tflite", "model.onnx"}
+def test_an_int8_file_gives_the_cast_and_the_corrected_photo(capfd, cast_run, tmp_path):
+    command = ("export", "alexnet", "--model", cast_run[0], "--casts", 2, "--output", tmp_path, "--quantize", "int8")
+    status, answer, _ = run_json(capfd, *command)
+    (entry,) = answer["files"]
+    assert status == 0 and entry["metrics"]["rmse"] == pytest.approx(answer["metrics"]["rmse"], rel=0.1)
+    run = zoo.export.load(tmp_path / "model.tflite")
     x = data.resize(data.load("photos").split("test")[0][:1], 67)
-    for name, entry in entries.items():
-        limit = 0.1 if "int8" in name else 1e-3
-        assert entry["metrics"]["rmse"] == pytest.approx(answer["metrics"]["rmse"], rel=limit)
-        run = zoo.export.load(tmp_path / name)
-        found = run(image=x)
-        assert found["cast"].shape == (1, 3) and found["corrected"].dtype == np.uint8
-        assert run.metadata["target"]["kind"] == "shift"
-        expected = np.int16(color.correct_color(x, found["cast"]))
-        assert np.abs(found["corrected"] - expected).max() <= (4 if "int8" in name else 1)
-    status, measured, _ = run_json(
-        capfd, "evaluate", "alexnet", "--model", tmp_path / "model.tflite", "--casts", 2, "--output", tmp_path / "out"
-    )
-    assert status == 0 and measured["rmse"] == pytest.approx(entries["model.tflite"]["metrics"]["rmse"])
+    found = run(image=x)
+    assert found["cast"].shape == (1, 3) and found["corrected"].dtype == np.uint8
+    assert run.metadata["target"]["kind"] == "shift"
+    assert np.abs(found["corrected"] - np.int16(color.correct_color(x, found["cast"]))).max() <= 4
+    command = ("evaluate", "alexnet", "--model", tmp_path / "model.tflite", "--casts", 2, "--output", tmp_path / "out")
+    status, measured, _ = run_json(capfd, *command)
+    assert status == 0 and measured["rmse"] == pytest.approx(entry["metrics"]["rmse"])
 
 
-def test_two_phases_of_transfer_learning(capfd, photo_folder, tmp_path):
-    options = ("--dataset", photo_folder, "--freeze-until", "conv5", "--epochs", 1, "--fine-tuning-epochs", 1)
-    options = ("train", "alexnet", *options, *OPTIONS, "--pooling", "flatten")
-    weights = {}
-    for name, extra in (("first", ("--fine-tuning-epochs", 0)), ("both", ())):
-        status, answer, _ = run_json(capfd, *options, *extra, "--output", tmp_path / name)
-        assert status == 0 and answer["epochs"] == 1 + (name == "both")
-        model = zoo.load(tmp_path / name / "model.keras")
-        weights[name] = np.asarray(model.get_layer("conv3").kernel)
-    keras.utils.set_random_seed(0)
-    fresh = zoo.alexnet_regressor(input_shape=(67, 67, 3), width=0.1, units=16, dropout=0.0, scale=60.0)
-    begin = np.asarray(fresh.get_layer("conv3").kernel)
-    np.testing.assert_allclose(weights["first"], begin, atol=1e-3)  # half precision
-    assert np.abs(weights["both"] - begin).max() > 1e-3
+def test_two_phases_of_transfer_learning_and_to_resume_between_them(photo_folder, tmp_path, monkeypatch):
+    options = SMALL | {"dataset": str(photo_folder), "freeze_until": "conv4", "epochs": 1, "fine_tuning_epochs": 1}
+    keep, seen = training.save_model, []
 
-
-@pytest.mark.parametrize("cut", [1, 2])
-def test_a_training_with_two_phases_resumes_to_the_bit(cut, photo_folder, tmp_path, monkeypatch):
-    options = SMALL | {"dataset": str(photo_folder), "freeze_until": "conv4", "epochs": 2, "fine_tuning_epochs": 1}
-    whole = recipe.train(output=tmp_path / "whole", **options)
-    keep, fit = training.save_model, training.fit
-
-    def stop(model, path, **extra):
+    def watch(model, path, **extra):
         keep(model, path, **extra)
-        if Path(path).name == f"epoch-{cut:04}.keras":
+        if Path(path).name == "epoch-0001.keras":
+            seen.append(np.asarray(model.get_layer("conv3").kernel))
+
+    def kill(model, path, **extra):
+        keep(model, path, **extra)
+        if Path(path).name == "epoch-0001.keras":
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(training, "save_model", stop)
+    monkeypatch.setattr(training, "save_model", watch)
+    whole = recipe.train(output=tmp_path / "whole", **options)
+    keras.utils.set_random_seed(0)
+    network = {"width": 0.1, "units": 16, "pooling": "statistics", "dropout": 0.0, "scale": 60.0}
+    fresh = zoo.alexnet_regressor(input_shape=(67, 67, 3), **network)
+    np.testing.assert_array_equal(seen[0], fresh.get_layer("conv3").kernel)  # frozen in the first phase
+    final = zoo.load(whole["model"])
+    assert np.abs(np.asarray(final.get_layer("conv3").kernel) - seen[0]).max() > 1e-3  # and free in the second
+
+    monkeypatch.setattr(training, "save_model", kill)
     with pytest.raises(RuntimeError, match="killed"):
         recipe.train(output=tmp_path / "cut", **options)
     monkeypatch.setattr(training, "save_model", keep)
-    assert training.fit is fit
     resumed = recipe.train(resume=tmp_path / "cut")
-    assert resumed["epochs"] == whole["epochs"] == 3
-    for one, other in zip(*(zoo.load(run["model"]).get_weights() for run in (whole, resumed)), strict=True):
+    assert resumed["epochs"] == whole["epochs"] == 2
+    for one, other in zip(final.get_weights(), zoo.load(resumed["model"]).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import zoo
 from zoo import checkpoints
-from zoo.alexnet import DEVIATION, LAYERS, MEAN
+from zoo.alexnet import DEVIATION, MEAN
 
 
 class Tensor:
@@ -67,16 +67,24 @@ def save(monkeypatch):
     return write
 
 
-def alexnet_state(width=1.0, seed=0, **shapes):
-    """Random weights with the names and shapes of torchvision's AlexNet."""
-    model = zoo.alexnet(variant="single")
-    random, state = np.random.default_rng(seed), {}
-    for name, source in LAYERS.items():
-        kernel, bias = model.get_layer("probabilities" if name == "fc8" else name).weights
-        order = (3, 2, 0, 1) if len(kernel.shape) == 4 else (1, 0)
-        shape = shapes.get(name, [kernel.shape[axis] for axis in order])
-        state[f"{source}.weight"] = random.standard_normal(shape, np.float32) / np.float32(np.sqrt(np.prod(shape[1:])))
-        state[f"{source}.bias"] = random.standard_normal(bias.shape, np.float32)
+SHAPES = {
+    "features.0": (64, 3, 11, 11),
+    "features.3": (192, 64, 5, 5),
+    "features.6": (384, 192, 3, 3),
+    "features.8": (256, 384, 3, 3),
+    "features.10": (256, 256, 3, 3),
+    "classifier.1": (4096, 9216),
+    "classifier.4": (4096, 4096),
+    "classifier.6": (1000, 4096),
+}
+
+
+def alexnet_state():
+    """Weights with the names and shapes of torchvision's AlexNet."""
+    random, state = np.random.default_rng(0), {}
+    for source, shape in SHAPES.items():  # few random numbers again and again: they are quickly made
+        state[f"{source}.weight"] = np.resize(random.standard_normal(9973, np.float32), shape)
+        state[f"{source}.bias"] = random.standard_normal(shape[0], np.float32)
     return state
 
 
@@ -150,7 +158,7 @@ def test_weights_of_torchvision_stand_in_the_layers(save, tmp_path, monkeypatch)
     features = np.random.default_rng(1).random((6, 6, 256), np.float32)
     kernel, bias = model.get_layer("fc6").get_weights()
     expected = state["classifier.1.weight"] @ features.transpose(2, 0, 1).ravel() + state["classifier.1.bias"]
-    np.testing.assert_allclose(features.ravel() @ kernel + bias, expected, atol=1e-4)
+    np.testing.assert_allclose(features.ravel() @ kernel + bias, expected, atol=1e-2)
     frozen = [layer.name for layer in model.layers if layer.weights and not layer.trainable]
     assert frozen == ["conv1", "conv2", "conv3", "conv4", "conv5"]
 

@@ -76,6 +76,7 @@ def alexnet(
         raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
     if weights is not None and (variant, width) != ("single", 1.0):
         raise ValueError(f'weights {str(weights)!r} are those of variant="single" at width=1, got {variant=}, {width=}')
+    state = None if weights is None else _torch_state(weights)
     image = Input(input_shape, name="image")
     x = _features(image, variant, width)
     if include_top:
@@ -86,8 +87,8 @@ def alexnet(
     else:
         x = layers.Identity(name="features")(x)
     model = Model(image, x, name=name)
-    if weights is not None:
-        _set_torch_weights(model, weights)
+    if state is not None:
+        _set_torch_weights(model, *state)
     return model
 
 
@@ -146,12 +147,13 @@ def alexnet_regressor(
         raise ValueError(f"outputs are different names without spaces, got {outputs}")
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}")
-    from_torch = str(weights).endswith(".pth")
+    from_torch, state = str(weights).endswith(".pth"), None
     if weights is None or weights == "imagenet" or from_torch:
         if backbone == "alexnet":
             if weights is not None and (variant, width) != ("single", 1.0):
                 wanted = f'weights {str(weights)!r} are those of variant="single" at width=1'
                 raise ValueError(f"{wanted}, got {variant=}, {width=}")
+            state = None if weights is None else _torch_state(weights)
             image = Input(input_shape, name="image")
             x = _features(image, variant, width)
         elif from_torch:
@@ -172,8 +174,8 @@ def alexnet_regressor(
             number = layers.Dense(1, dtype="float32", name=f"{one}_dense")(x)
             found.append(layers.Rescaling(scale, offset, dtype="float32", name=one)(number))
         model = Model(image, found, name=name)
-        if weights is not None and backbone == "alexnet":
-            _set_torch_weights(model, weights)
+        if state is not None:
+            _set_torch_weights(model, *state)
     else:
         model = _from_weights(weights, outputs, input_shape)
     freeze(model, freeze_until)
@@ -332,10 +334,14 @@ def _application(backbone, input_shape, weights):
     return image, network.output
 
 
-def _set_torch_weights(model, weights):
-    """Copies torchvision's weights into the layers of a model, but for a last layer of another kind."""
+def _torch_state(weights):
+    """(path, arrays) of torchvision's checkpoint."""
     path = checkpoints.download(IMAGENET) if weights == "imagenet" else weights
-    state = checkpoints.load_torch(path)
+    return path, checkpoints.load_torch(path)
+
+
+def _set_torch_weights(model, path, state):
+    """Copies torchvision's weights into the layers of a model, but for a last layer of another kind."""
     for name, source in LAYERS.items():
         if name == "fc8":
             found = [one for one in ("probabilities", "logits") if one in {layer.name for layer in model.layers}]
