@@ -223,7 +223,7 @@ ROWS = [
             ({"outputs": ()}, "outputs"),
             ({"outputs": ("red", "red")}, "different names"),
             ({"outputs": ("dark red",)}, "without spaces"),
-            ({"backbone": "LeNet"}, "MobileNetV2.*got 'LeNet'"),
+            ({"backbone": "LeNet"}, "got 'LeNet': .*MobileNetV2"),
             ({"variant": "double"}, "grouped, single, got 'double'"),
             ({"pooling": "median"}, "average_max.*got 'median'"),
             ({"backbone": "MobileNetV2", "pooling": "statistics"}, "for the backbone alexnet, got 'MobileNetV2'"),

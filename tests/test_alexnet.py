@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def cast_run(tmp_path_factory):
     for index in range(6):
         Image.new("RGB", (80, 80), (128,) * 3).save(folder / "grey" / f"{index}.png")
     options = SMALL | {"crops": 32, "augment": 0.0, "learning_rate": 5e-3, "patience": None}
-    answer = recipe.train(dataset=str(folder / "grey"), epochs=10, output=folder / "run", **options)
+    answer = recipe.train(dataset=str(folder / "grey"), epochs=8, output=folder / "run", **options)
     return folder / "run", answer
 
 
@@ -288,9 +289,6 @@ def test_evaluate_a_folder_never_seen(capfd, cast_run, photo_folder, tmp_path):
     values = data.draw(24, "shift", 60, 7)
     assert answer["baselines"]["zero"]["rmse"] == pytest.approx(np.sqrt(np.mean(values**2)), rel=1e-5)
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["metrics"] == answer["metrics"]
-    again = run_json(capfd, *command, "--seed", 7, "--output", tmp_path / "again")[1]
-    other = run_json(capfd, *command, "--seed", 8, "--output", tmp_path / "other")[1]
-    assert again["metrics"] == answer["metrics"] != other["metrics"]
 
 
 def test_a_table_of_measured_casts(capfd, cast_run, photo_folder, tmp_path):
@@ -326,25 +324,40 @@ def test_rows_of_one_photo_stay_together(photo_folder, tmp_path):
         assert found.targets[split][:, 2].tolist() == [0, 1, 2] * (len(names) // 3)
 
 
-def test_gains_and_angles_are_trained_and_corrected(capfd, photo_folder, tmp_path):
-    for options, outputs in ((["--cast", "gains"], ["red", "green", "blue"]), (["--target", "angle"], ["angle"])):
-        run = tmp_path / outputs[0]
-        command = ("train", "alexnet", "--epochs", 1, "--output", run, "--dataset", photo_folder, *options, *OPTIONS)
-        status, answer, _ = run_json(capfd, *command)
-        assert status == 0 and answer["rmse"] > 0
-        assert list(answer["baselines"]) == ["zero"] if outputs == ["angle"] else len(answer["baselines"]) == 4
-        photo = next(photo_folder.glob("*.jpg"))
-        command = ("predict", "alexnet", photo, "--model", run, "--output", tmp_path / f"{outputs[0]}-predict")
-        status, answer, _ = run_json(capfd, *command)
-        (row,) = answer["predictions"]
-        result, original = np.asarray(Image.open(row["corrected"])), np.asarray(Image.open(photo))
-        assert status == 0 and [name for name in row if name in ("red", "green", "blue", "angle")] == outputs
-        if outputs == ["angle"]:
-            expected = data.inside(data.turn(original, -row["angle"]), row["angle"])
-        else:
-            expected = color.correct_color(original, [row[name] for name in outputs], "gains")
-        assert result.shape == expected.shape
-        assert np.abs(np.int16(result) - expected).mean() < 3  # JPEG
+def test_an_angle_is_trained_and_straightened(capfd, photo_folder, tmp_path):
+    command = ("train", "alexnet", "--epochs", 1, "--output", tmp_path / "run", "--dataset", photo_folder)
+    status, answer, _ = run_json(capfd, *command, "--target", "angle", *OPTIONS)
+    assert status == 0 and answer["rmse"] > 0 and list(answer["baselines"]) == ["zero"]
+    photo = next(photo_folder.glob("*.png"))
+    status, answer, _ = run_json(
+        capfd, "predict", "alexnet", photo, "--model", tmp_path / "run", "--output", tmp_path / "out"
+    )
+    (row,) = answer["predictions"]
+    with Image.open(photo) as original, Image.open(row["corrected"]) as result:
+        expected = data.inside(data.turn(np.asarray(original), -row["angle"]), row["angle"])
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_gains_are_measured_and_corrected(capfd, cast_run, photo_folder, tmp_path):
+    shutil.copytree(cast_run[0], tmp_path / "run")
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    card["target"] |= {"kind": "gains", "strength": 0.5}
+    (tmp_path / "run" / "card.json").write_text(json.dumps(card))
+    model = zoo.load(tmp_path / "run" / "model.keras")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Rescaling) and layer.name != "scaled":
+            layer.scale, layer.offset = 0.001, 1.25
+    model.save(tmp_path / "run" / "model.keras")
+    command = ("--model", tmp_path / "run", "--output", tmp_path / "out")
+    status, answer, _ = run_json(capfd, "evaluate", "alexnet", *command, "--casts", 1)
+    values = data.draw(9, "gains", 0.5, 0)
+    assert status == 0 and answer["rmse"] == pytest.approx(np.sqrt(np.mean((values - 1.25) ** 2)), rel=0.1)
+    assert answer["baselines"]["zero"]["rmse"] == pytest.approx(np.sqrt(np.mean((values - 1) ** 2)))
+    photo = next(photo_folder.glob("*.png"))
+    (row,) = run_json(capfd, "predict", "alexnet", photo, *command)[1]["predictions"]
+    with Image.open(photo) as original, Image.open(row["corrected"]) as result:
+        expected = color.correct_color(np.asarray(original), [row[name] for name in ("red", "green", "blue")], "gains")
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_the_exported_signature_of_gains_and_angles():
@@ -398,7 +411,8 @@ def test_an_int8_file_gives_the_cast_and_the_corrected_photo(capfd, cast_run, tm
 
 
 def test_two_phases_of_transfer_learning_and_to_resume_between_them(photo_folder, tmp_path, monkeypatch):
-    options = SMALL | {"dataset": str(photo_folder), "freeze_until": "conv4", "epochs": 1, "fine_tuning_epochs": 1}
+    options = SMALL | {"dataset": str(photo_folder), "freeze_until": "conv4", "epochs": 1}
+    options |= {"fine_tuning_epochs": 1, "fine_tuning_rate": 1e-2}
     keep, seen = training.save_model, []
 
     def watch(model, path, **extra):
@@ -446,7 +460,9 @@ def test_benchmark(capfd, cast_run, tmp_path, monkeypatch):
     assert answer["alexnet"]["ours images/s"] > 0 and answer["alexnet"]["ours ms"] > 0
 
 
-def test_measuring_the_whole_network():
+def test_measuring_the_whole_network(monkeypatch):
+    export = zoo.export.export  # the converter is tested elsewhere
+    monkeypatch.setattr(zoo.export, "export", lambda model, path: export(model, path.with_suffix("")))
     small = {"input_shape": (67, 67, 3), "num_classes": 4, "width": 0.05}
     start = time.perf_counter()
     found = recipe.measure_full_network(2, **small)
@@ -481,7 +497,7 @@ def test_measuring_the_whole_network():
         (["train", "--dataset", "binary.csv"], ["binary.csv"]),
         (["train", "--freeze-until", "conv9"], ["no layer 'conv9'", "conv1, conv2"]),
         (["train", "--fine-tuning-epochs", "2"], ["freeze_until"]),
-        (["train", "--backbone", "LeNet"], ["alexnet or one of", "MobileNetV2", "'LeNet'"]),
+        (["train", "--backbone", "LeNet"], ["alexnet or of keras.applications", "'LeNet'", "MobileNetV2"]),
         (["train", "--weights", "alexnet-0123abcd.pth", "--width", "1"], ["sha256", "0123abcd"]),
         (["train", "--weights", "imagenet", "--width", "0.5"], ['variant="single" at width=1', "width=0.5"]),
         (["train", "--strength", "-1"], ["strength must be positive"]),

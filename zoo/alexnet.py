@@ -320,7 +320,7 @@ def _application(backbone, input_shape, weights):
 
     known = [one for one in dir(keras.applications) if one[0].isupper()]
     if backbone not in known:
-        raise ValueError(f"backbone must be alexnet or one of {', '.join(known)}, got {backbone!r}")
+        raise ValueError(f"backbone must be alexnet or of keras.applications, got {backbone!r}: {', '.join(known)}")
     build = getattr(keras.applications, backbone)
     image = Input(input_shape, name="image")
     pixels = sys.modules[build.__module__].preprocess_input(layers.Rescaling(255.0, name="pixels")(image))
