@@ -38,6 +38,7 @@ from zoo.alexnet import freeze
 
 TASK = "image regression"
 BASELINES = {"gray_world": color.gray_world, "shades_of_gray": color.shades_of_gray, "white_patch": color.white_patch}
+SECOND_PHASE = "second_phase.txt"  # in the backup: the epochs of the first phase
 Target = Literal["cast", "angle"]
 Cast = Literal["shift", "gains"]
 
@@ -105,7 +106,8 @@ def train(
         freeze_until: Transfer learning: name of a layer; it and all before it keep their weights.
         fine_tuning_epochs: Transfer learning, second phase: further epochs in which all layers are trained.
         fine_tuning_rate: Its highest learning rate; by default a tenth of the first.
-        patience: Epochs without a better validation RMSE after which a phase stops.
+        patience: Epochs without a better validation RMSE after which training stops, of two phases the first; the best
+            epoch is kept.
         seed: Seed of weights, order and all draws.
         deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
         precision: Precision of the computation; the model is saved with weights of half precision.
@@ -199,7 +201,7 @@ def train(
     pixels, _, values = _examples(photos, "validation", kind, strength, seed=seed + 1, casts=8, side=side)
     validation = data.evaluation_batches(pixels, values)
 
-    def fit(first, count):
+    def fit(first, count, patience):
         def batches(first_epoch):
             return data.training_batches(
                 x,
@@ -229,14 +231,13 @@ def train(
         )
 
     try:
-        compile_model(learning_rate, epochs)
-        if run.first_epoch <= epochs:
-            fit(0, epochs)
+        if not (run.backup / SECOND_PHASE).is_file():
+            compile_model(learning_rate, epochs)
+            fit(0, epochs, patience)
         if fine_tuning_epochs:
             freeze(model, None)
             compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
-            _begin_phase(model, run, epochs)
-            fit(epochs, fine_tuning_epochs)
+            fit(_begin_second_phase(model, run), fine_tuning_epochs, None)
     except KeyboardInterrupt:
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
@@ -772,14 +773,19 @@ class _OverallRMSE(keras.callbacks.Callback):
                 logs[f"{start}rmse"] = _rmse(parts)
 
 
-def _begin_phase(model, run, epoch):
-    """Lets the second phase of transfer learning begin where the first one ended, its optimizer anew."""
-    if run.first_epoch > epoch:
-        return  # resumed inside it
-    path = run.backup / f"epoch-{run.first_epoch:04}.keras"
-    model.set_weights(keras.saving.load_model(run.backup / "best.keras", compile=False).get_weights())
-    model.optimizer.build(model.trainable_variables)
-    training.save_model(model, path)
+def _begin_second_phase(model, run):
+    """Lets the second phase of transfer learning begin with the best weights of the first and an optimizer of its own;
+    returns the epochs of the first. To do it once more, after a kill, gives the same."""
+    mark = run.backup / SECOND_PHASE
+    if not mark.is_file():
+        training.write_text(mark, str(run.first_epoch))
+    first = int(mark.read_text(encoding="utf-8"))
+    if run.first_epoch == first:
+        model.set_weights(keras.saving.load_model(run.backup / "best.keras", compile=False).get_weights())
+        model.optimizer.build(model.trainable_variables)
+        for name in ("best.keras", f"epoch-{first:04}.keras"):
+            training.save_model(model, run.backup / name)
+    return first
 
 
 # The benchmark's two sides

@@ -227,7 +227,7 @@ def write_table(path, rows):
 
 def test_training_answers_with_figures_and_pictures(cast_run):
     folder, answer = cast_run
-    assert answer["rmse"] < 6 < 30 < answer["baselines"]["zero"]["rmse"] and answer["mean_angular_error"] < 2
+    assert answer["rmse"] < 12 < 30 < answer["baselines"]["zero"]["rmse"] and answer["mean_angular_error"] < 3
     written = {path.name for path in folder.iterdir()}
     pictures = {"curves.png", "predictions.png", "examples.png"}
     assert pictures | {"model.keras", "card.json", "history.csv", "config.json"} <= written and "backup" not in written
