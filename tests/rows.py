@@ -208,16 +208,9 @@ ROWS = [
     Row(
         builder=zoo.alexnet_regressor,
         parameters=57_016_131,
-        small={
-            "input_shape": (63, 67, 3),
-            "width": 0.03,
-            "pooling": "statistics",
-            "units": 12,
-            "dropout": 0.2,
-            "scale": 0.5,
-            "offset": 0.5,
-        },
-        inputs={"image": (63, 67, 3)},
+        small={"input_shape": (67, 71, 3), "variant": "grouped", "width": 0.03, "dropout": 0.2, "offset": 0.1},
+        learning_rate=0.005,
+        inputs={"image": (67, 71, 3)},
         outputs={"red": (1,), "green": (1,), "blue": (1,)},
         refused=[
             ({"outputs": ()}, "outputs"),
