@@ -393,45 +393,36 @@ def test_an_int8_file_gives_the_cast_and_the_corrected_photo(capfd, cast_run, tm
     assert np.abs(found["corrected"] - np.int16(color.correct_color(x, found["cast"]))).max() <= 4
 
 
-def test_an_angle_in_two_phases_of_transfer_learning_and_a_resume_between_them(
+def test_an_angle_in_two_phases_of_transfer_learning_with_a_kill_between_them(
     capfd, photo_folder, tmp_path, monkeypatch
 ):
     options = SMALL | {"dataset": str(photo_folder), "freeze_until": "conv4", "epochs": 1, "target": "angle"}
     options |= {"fine_tuning_epochs": 1, "fine_tuning_rate": 1e-2}
-    keep, seen = training.save_model, {}
+    keep, seen, killed = training.save_model, {}, []
 
     def watch(model, path, **extra):
         keep(model, path, **extra)
-        seen[Path(path).name] = np.array(model.get_layer("conv3").kernel)
-
-    def kill(model, path, **extra):
-        keep(model, path, **extra)
-        if Path(path).name == "epoch-0001.keras":
+        seen[Path(path).name] = [np.array(model.get_layer(name).kernel) for name in ("conv3", "conv5")]
+        if Path(path).name == "epoch-0001.keras" and not killed:
+            killed.append(True)
             raise RuntimeError("killed")
 
     monkeypatch.setattr(training, "save_model", watch)
-    whole = recipe.train(output=tmp_path / "whole", **options)
+    with pytest.raises(RuntimeError, match="killed"):
+        recipe.train(output=tmp_path / "run", **options)
+    first = seen.copy()
+    answer = recipe.train(resume=tmp_path / "run")
+    assert answer["epochs"] == 2 and answer["rmse"] > 0 and list(answer["baselines"]) == ["zero"]
     keras.utils.set_random_seed(0)
     network = {"width": 0.1, "units": 16, "pooling": "statistics", "dropout": 0.0, "scale": 15.0}
     fresh = zoo.alexnet_regressor("angle", input_shape=(67, 67, 3), **network)
-    first, second = seen["epoch-0001.keras"], seen["epoch-0002.keras"]
-    np.testing.assert_array_equal(first, fresh.get_layer("conv3").kernel)  # frozen in the first phase
-    assert np.abs(second - first).max() > 1e-3  # and free in the second
+    frozen, free = first["epoch-0001.keras"]
+    np.testing.assert_array_equal(frozen, fresh.get_layer("conv3").kernel)  # in the first phase
+    assert np.abs(free - fresh.get_layer("conv5").kernel).max() > 1e-4
+    assert np.abs(seen["epoch-0002.keras"][0] - frozen).max() > 1e-3  # free in the second
 
-    monkeypatch.setattr(training, "save_model", kill)
-    with pytest.raises(RuntimeError, match="killed"):
-        recipe.train(output=tmp_path / "cut", **options)
-    monkeypatch.setattr(training, "save_model", keep)
-    resumed = recipe.train(resume=tmp_path / "cut")
-    assert resumed["epochs"] == whole["epochs"] == 2
-    for one, other in zip(
-        zoo.load(whole["model"]).get_weights(), zoo.load(resumed["model"]).get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-
-    assert whole["rmse"] > 0 and list(whole["baselines"]) == ["zero"]
     photo = next(photo_folder.glob("*.png"))
-    command = ("predict", "alexnet", photo, "--model", tmp_path / "whole", "--output", tmp_path / "out")
+    command = ("predict", "alexnet", photo, "--model", tmp_path / "run", "--output", tmp_path / "out")
     capfd.readouterr()  # what the trainings said
     (row,) = run_json(capfd, *command)[1]["predictions"]
     with Image.open(photo) as original, Image.open(row["corrected"]) as result:
