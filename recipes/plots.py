@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from zoo.export import atomic
 
@@ -353,3 +353,24 @@ def shares(matrix, class_names, path, *, title=""):
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=10)
     _save(figure, path)
+
+
+def save_indexed(mask, colours, path):
+    """Writes a mask of class numbers (height, width) as PNG with a palette: the values are the numbers."""
+    picture = Image.fromarray(mask)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(colours)] = colours
+    picture.putpalette(palette.ravel().tolist())
+    with atomic(path) as partial:
+        picture.save(partial, format="PNG")
+
+
+def with_text(pixels, text):
+    """A uint8 image (height, width, 3) with a line of text on a dark field in its upper left corner."""
+    picture = Image.fromarray(pixels)
+    canvas = ImageDraw.Draw(picture)
+    size = max(10, pixels.shape[0] // 24)
+    box = canvas.textbbox((size // 2, size // 3), text, font_size=size)
+    canvas.rectangle([0, 0, box[2] + size // 2, box[3] + size // 3], fill=(0, 0, 0))
+    canvas.text((size // 2, size // 3), text, fill=(255, 255, 255), font_size=size)
+    return np.asarray(picture)

@@ -15,12 +15,15 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -280,6 +283,37 @@ def save_model(model, path):
     """Writes a `.keras` file, optimizer included, whole or not at all."""
     with atomic(path) as partial:
         model.save(partial)
+
+
+def save_compact(model, path):
+    """Writes a `.keras` file whole or not at all, its kernels in float16: half the bytes, loaded like any."""
+    with atomic(path) as partial, tempfile.TemporaryDirectory() as folder:
+        whole, weights = Path(folder, "model.keras"), Path(folder, "weights.h5")
+        model.save(whole)
+        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name.endswith(".h5"):
+                    weights.write_bytes(content)
+                    content = _as_half(weights, Path(folder, "half.h5")).read_bytes()
+                new.writestr(name, content)
+
+
+def _as_half(source, target):
+    def copy(name, item):
+        if isinstance(item, h5py.Dataset):
+            # statistics and biases are few, and may be out of range
+            half = item.dtype == np.float32 and item.ndim > 1 and np.abs(item[...]).max(initial=0) < 60_000
+            new.create_dataset(name, data=item[...].astype(np.float16) if half else item[...])
+        else:
+            new.require_group(name)
+        for key, value in item.attrs.items():
+            new[name].attrs[key] = value
+
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
+    return target
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -28,6 +28,7 @@ from recipes import benchmark as timing
 from recipes import cards, exports, plots, training
 from recipes.data import images as plain
 from recipes.data import masks as data
+from recipes.data import video
 from zoo import export as exporting
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
@@ -228,7 +229,7 @@ def train(
     except KeyboardInterrupt:
         training.keep_interrupted(run, _finished(model), card)
         raise
-    training.save_model(_finished(model), run.folder / "model.keras")
+    training.save_compact(_finished(model), run.folder / "model.keras")
     cards.write(run.folder, card)
     split = scenes.measured
     segmenter = Segmenter(run.folder)
@@ -265,7 +266,7 @@ def train(
 
 def evaluate(
     *,
-    model: str = "unet_scenes",
+    model: str | None = None,
     dataset: str = "scenes",
     split: data.Split | None = None,
     size: tuple[int, int] | None = None,
@@ -279,7 +280,8 @@ def evaluate(
     """Measures a model: IoU, accuracy and boundary F1 by class, confusion matrix, sheets of image and masks.
 
     Args:
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder; by default the
+            published one of that data set.
         dataset: scenes, camvid, cityscapes, a folder, or a name of tensorflow-datasets (oxford_iiit_pet, ...).
         split: Part of the data set to measure on; by default test, where there is one, else validation.
         size: Height and width to bring images and masks to; by default their own.
@@ -291,7 +293,9 @@ def evaluate(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/unet.
     """
-    segmenter = Segmenter(model, window=window, overlap=overlap, flip=test_time_augmentation == "flip")
+    segmenter = Segmenter(
+        model or _published(dataset), window=window, overlap=overlap, flip=test_time_augmentation == "flip"
+    )
     scenes = datasets(
         dataset, size=size, channels=segmenter.channels, data_dir=data_dir, manual_dir=manual_dir, only=split
     )
@@ -315,6 +319,227 @@ def evaluate(
         f"on {figures['images']:,} images of {scenes.name} ({split}) at {height} x {width}; pictures are in {folder}"
     )
     return {**figures, "output": folder}
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]],
+    *,
+    model: str = "unet",
+    resolution: int | None = None,
+    window: tuple[int, int] | None = None,
+    overlap: float = 0.25,
+    test_time_augmentation: Literal["none", "flip"] = "none",
+    opacity: float = 0.5,
+    output: Path | None = None,
+):
+    """Segments photos and videos of any size: an overlay of each, for photos the mask as indexed PNG, for videos an
+    annotated MP4, and the area of each class as CSV and JSON.
+
+    Args:
+        paths: Image files, video files, and folders of them.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        resolution: Longer side, in pixels, at which the model sees an image; the mask is brought back to the image's
+            size. By default that of the images that the model was trained on, where an image is larger.
+        window: Height and width of the pieces that the model sees one after the other; by default the whole image, or
+            512 by 512 of a large one.
+        overlap: Share of a piece that the next one sees again.
+        test_time_augmentation: flip also asks the model about the mirror image, and takes the mean.
+        opacity: How much the colours of the classes cover the image, 0 to 1.
+        output: Folder for the results; by default a new one under runs/unet.
+    """
+    training.check_positive(resolution=resolution)
+    training.check_range(0, 1.01, opacity=opacity)
+    if not paths:
+        raise ValueError("no image given: name image files, video files or folders of them")
+    segmenter = Segmenter(model, window=window, overlap=overlap, flip=test_time_augmentation == "flip")
+    longest = resolution or max(segmenter.card.get("image", {}).get("size", (0, 0)))
+    found = _listed(paths)
+    folder, rows, skipped = None, [], []
+    for path, named in found:
+        try:
+            source = video.Reader(path) if video.is_video(path) else data.read_image(path, segmenter.channels)
+        except ValueError as error:
+            if named:
+                raise
+            skipped.append(str(path))
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        folder = folder or training.output_folder("unet", "predict", output)
+        work = _segment_video if video.is_video(path) else _segment_photo
+        rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, rows))
+    if not rows:
+        raise ValueError(f"none of the {len(skipped)} files is an image or video that can be read")
+    plots.legend(segmenter.labels, segmenter.colours, folder / "legend.png")
+    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+    head = ("file", "width", "height", "frames", "frames per second", "overlay")
+    table = [{key: row[key] for key in head} | row["area"] for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, table[0])
+    writer.writeheader()
+    writer.writerows(table)
+    training.write_text(folder / "predictions.csv", text.getvalue())
+    shown = [{"file": row["file"], **{name: f"{share:.1%}" for name, share in row["area"].items()}} for row in rows]
+    print(cards.table(shown))
+    for row in rows:
+        if row["frames"]:
+            print(f"{row['file']}: {row['frames']:,} frames, {row['frames per second']:.1f} per second")
+    print(f"\noverlays, masks and tables are in {folder}")
+    return {"predictions": rows, "skipped": skipped, "output": folder}
+
+
+def export(
+    *,
+    model: str = "unet",
+    format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    size: tuple[int, int] | None = None,
+    probabilities: bool = False,
+    dataset: str = "scenes",
+    split: data.Split | None = None,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports a Keras model (uint8 image in, uint8 class map out) and measures every file that it wrote.
+
+    A file takes images of one size; larger ones are measured piece by piece, with a quarter of overlap.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or more formats.
+        quantize: One or more precisions of the TFLite files.
+        size: Height and width of the file's images; by default those of the pieces that the model was trained on.
+        probabilities: Whether the file gives the probabilities of the classes too.
+        dataset: Data to measure the mean IoU on; its training split shows int8 the range of the activations. Where it
+            has other classes than the model, the share of pixels that agree with the Keras model is measured instead.
+        split: Part of the data set to measure on; by default test, where there is one, else validation.
+        data_dir: Folder of camvid or cityscapes, or of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for the files and their card; by default a new one under runs/unet.
+    """
+    files = exports.plan(format, quantize)
+    whole = Segmenter(model).keras_only()
+    size = tuple(size or whole.fixed or whole.card.get("image", {}).get("crop", (256, 256)))
+    network = whole.model if whole.fixed == size else resized(whole.model, *size)
+    scenes = datasets(dataset, channels=whole.channels, data_dir=data_dir, manual_dir=manual_dir)
+    split = split or scenes.measured
+    images, masks = scenes.split(split)
+    reference = [whole(image) for image in images]
+    same = list(scenes.class_names) == whole.labels
+    metric = "mean_iou" if same else "agreement"
+    if not same:
+        print(f"{scenes.name} has other classes than the model: measured is how often a file says what the model says")
+    folder = training.output_folder("unet", "export", output)
+    metadata = {
+        "name": "unet",
+        "task": TASK,
+        "input": f"uint8 image, {size[0]} x {size[1]}, {whole.channels} channels",
+        "num_classes": whole.classes,
+        "colours": whole.colours,
+        "dataset": whole.card.get("dataset", {}).get("name"),
+        "licence": whole.card.get("licence"),
+    }
+    known = scenes.split("train" if "train" in scenes.splits else split)
+    typical = data.pieces(*known, size, at_most=200)[0]
+
+    def write(path, format, quantization):
+        exporting.export(
+            network,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network, probabilities)},
+            labels=whole.labels,
+            metadata=metadata | {"quantize": quantization},
+            representative_data=typical if quantization == "int8" else None,
+        )
+
+    def measured(path):
+        exported = Segmenter(path)
+        found = [exported(image) for image in images]
+        agreement = float(np.mean([(one == other).mean() for one, other in zip(found, reference, strict=True)]))
+        run, piece = exporting.load(path, threads=2), typical[:1]
+        return {
+            "metrics": {metric: _mean_iou(masks, found, len(whole.labels)) if same else agreement},
+            "measured_on": f"{scenes.name}, {split}, in pieces of {size[0]} x {size[1]}",
+            "agreement": agreement,
+            "max_abs_difference": None if not probabilities else _difference(run, network, typical[:8]),
+            "latency_ms": round(timing.latency(lambda: exported.model(image=piece)), 4),
+            "latency_ms_2_threads": round(timing.latency(lambda: run(image=piece)), 4),
+            "size": size,
+        }
+
+    card = whole.card or {"name": "unet", "task": TASK, "dataset": {"classes": whole.labels}}
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    value = _mean_iou(masks, reference, len(whole.labels)) if same else 1.0
+    print(f"\nKeras: {metric} {value:.4f} on {len(masks):,} images of {scenes.name} ({split}); files are in {folder}")
+    return {
+        "output": folder,
+        "dataset": scenes.name,
+        "split": split,
+        "metrics": {metric: value},
+        "files": entries,
+    }
+
+
+def benchmark(
+    *,
+    model: str = "unet",
+    dataset: str = "scenes",
+    rounds: int = 3,
+    images: int = 64,
+    batch_size: int = 8,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Compares training of the document's network in plain fit on arrays with ours, and times all forms of a model.
+
+    All train at equal batch and in float32, in turn in one process: the document's network on NumPy arrays; the same
+    network with our pipeline, every augmentation on; and the model's own network with it. Figures are medians over the
+    rounds. The forms of the model are timed on one frame of 480 x 360.
+
+    Args:
+        model: Model whose network is trained and whose forms are timed.
+        dataset: Data to train on.
+        rounds: How often each side has its turn.
+        images: Images that each side is trained on in a turn.
+        batch_size: Images per step.
+        data_dir: Folder of camvid or cityscapes, or of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/unet.
+    """
+    training.check_positive(rounds=rounds, images=images, batch_size=batch_size)
+    segmenter = Segmenter(model).keras_only()
+    scenes = datasets(dataset, channels=segmenter.channels, data_dir=data_dir, manual_dir=manual_dir, only="train")
+    folder = training.output_folder("unet", f"benchmark-{scenes.name}", output)
+    speeds = _training_speeds(segmenter, scenes, rounds, images, batch_size)
+    frame = _frame(segmenter, scenes)
+    network = segmenter.model if segmenter.fixed else resized(segmenter.model, *frame.shape[1:3])
+    typical = data.pieces(*scenes.split("train"), frame.shape[1:3], at_most=50)[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        milliseconds, sizes = timing.forms(
+            network,
+            frame / np.float32(255),
+            {"image": frame},
+            Path(scratch),
+            representative_data=typical,
+            endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network)},
+        )
+    result = {
+        "images_per_second": speeds,
+        "batch_size": batch_size,
+        "frame": list(frame.shape[1:3]),
+        "latency_ms": milliseconds,
+        "bytes": sizes,
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"training on {scenes.name}, batch {batch_size}, images/s, median of {rounds} rounds")
+    print(cards.table([speeds]))
+    print(f"\na frame of 480 x 360, as the network sees it: {frame.shape[2]} x {frame.shape[1]}")
+    timing.print_forms(milliseconds, sizes)
+    return {**result, "output": folder}
 
 
 class Segmenter:
@@ -391,6 +616,25 @@ class Segmenter:
         if self.flip:
             found = (found + self._slide(image[:, ::-1])[:, ::-1]) / 2
         return np.concatenate([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
+
+    def any_size(self, image, longest=None, *, up=False):
+        """The class of each pixel of an image, which the model sees at most `longest` pixels long (`up`: exactly)."""
+        height, width = image.shape[:2]
+        scale = longest / max(height, width) if longest else 1.0
+        if scale == 1 or (scale > 1 and not up):
+            return self(image)
+        small = max(1, round(scale * height)), max(1, round(scale * width))
+        picture = Image.fromarray(image.squeeze(-1) if self.channels == 1 else image)
+        seen = np.asarray(picture.resize(small[::-1], Image.Resampling.BILINEAR)).reshape(*small, self.channels)
+        return tf.argmax(tf.image.resize(self.probabilities(seen), (height, width)), axis=-1).numpy().astype(np.uint8)
+
+    def overlay(self, image, mask, opacity=0.5):
+        """The image under the colours of its classes, uint8 (height, width, 3)."""
+        return np.uint8((1 - opacity) * image + opacity * plots.in_colours(mask, self.colours))
+
+    def area(self, counts):
+        """Share of the image of each class, from the counts of its pixels."""
+        return {name: float(counts[index] / max(1, counts.sum())) for index, name in enumerate(self.labels)}
 
     def _slide(self, image):
         if image.ndim != 3 or image.shape[-1] != self.channels or image.dtype != np.uint8:
@@ -480,6 +724,167 @@ def measure(segmenter, scenes, split, folder):
     ]
     plots.masks(shown, names, scenes.colours, folder / "predictions.png", title=f"{title}; from worst to best image")
     return figures
+
+
+def _published(dataset):
+    """Name of the published model of a data set; that of real photos where there is none."""
+    names = [name for name in zoo.pretrained.names() if zoo.pretrained.card(name)["builder"] == "unet"]
+    return next((name for name in names if zoo.pretrained.card(name)["dataset"]["name"] == str(dataset)), "unet")
+
+
+def _mean_iou(masks, found, count):
+    pairs = zip(masks, found, strict=True)
+    return float(np.nanmean(intersection_over_union(sum(label_confusion(*pair, count, data.IGNORE) for pair in pairs))))
+
+
+def _difference(run, network, images):
+    """Largest difference of the probabilities of an exported model from those of the network."""
+    theirs = np.concatenate([run(image=image[None])["probabilities"] for image in images])
+    return float(np.abs(theirs - network.predict(images / np.float32(255), verbose=0)).max())
+
+
+def _listed(paths):
+    """[(file, whether it was named itself)] of files and folders."""
+    found = []
+    for path in paths:
+        if not path.is_dir():
+            found.append((path, True))
+            continue
+        videos = [one for one in path.rglob("*") if video.is_video(one)]
+        listed = sorted([*plain.files(path), *videos])
+        if not listed:
+            raise ValueError(
+                f"{path} has no images or videos (PNG, JPEG, BMP, GIF, WebP, TIFF, MP4, MOV, AVI, MKV, WebM)"
+            )
+        found += [(one, False) for one in listed]
+    return found
+
+
+def _new_name(folder, path, ending, rows):
+    """A name for a file's overlay that no other file of this call has."""
+    taken = {row["overlay"] for row in rows}
+    names = (folder / f"{path.stem}{'' if n == 1 else f'-{n}'}-overlay{ending}" for n in range(1, len(rows) + 2))
+    return next(name for name in names if str(name) not in taken)
+
+
+def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder, rows):
+    mask = segmenter.any_size(image, longest, up=bool(resolution))
+    overlay = _new_name(folder, path, ".png", rows)
+    plots.save_image(segmenter.overlay(image, mask, opacity), overlay)
+    indexed = overlay.with_name(overlay.name.replace("-overlay", "-mask"))
+    plots.save_indexed(mask, segmenter.colours, indexed)
+    return {
+        "file": str(path),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "frames": 0,
+        "frames per second": None,
+        "overlay": str(overlay),
+        "mask": str(indexed),
+        "area": segmenter.area(np.bincount(mask.ravel(), minlength=256)),
+    }
+
+
+def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder, rows):
+    overlay, counts, number, shown = _new_name(folder, path, ".mp4", rows), np.zeros(256, np.int64), 0, 0.0
+    begun = time.perf_counter()
+    with reader as frames, video.Writer(overlay, frames.rate, frames.size) as out:
+        for number, frame in enumerate(frames, start=1):
+            pixels = frame if segmenter.channels == 3 else np.asarray(Image.fromarray(frame).convert("L"))[..., None]
+            mask = segmenter.any_size(pixels, longest, up=bool(resolution))
+            counts += np.bincount(mask.ravel(), minlength=256)
+            rate = number / (time.perf_counter() - begun)
+            out.write(plots.with_text(segmenter.overlay(frame, mask, opacity), f"{rate:.1f} frames/s"))
+            if time.perf_counter() - shown > 1 and sys.stderr.isatty():
+                shown = time.perf_counter()
+                of = f" of {frames.count:,}" if frames.count else ""
+                print(f"\r{path.name}: frame {number:,}{of}, {rate:.1f} per second ", end="", file=sys.stderr)
+    if shown:
+        print(file=sys.stderr)
+    if reader.problem:
+        print(reader.problem, file=sys.stderr)
+    return {
+        "file": str(path),
+        "width": reader.size[0],
+        "height": reader.size[1],
+        "frames": number,
+        "frames per second": number / (time.perf_counter() - begun),
+        "overlay": str(overlay),
+        "mask": None,
+        "area": segmenter.area(counts),
+        "problem": reader.problem,
+    }
+
+
+def _frame(segmenter, scenes):
+    """A frame of 480 x 360, padded to what the network takes: uint8 (1, height, width, channels)."""
+    image = scenes.split("train")[0][0]
+    picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    height, width = segmenter.fixed or (360, 480)
+    image = np.asarray(picture.resize((width, height))).reshape(height, width, -1)
+    pads = [(0, -side % segmenter.stride) for side in (height, width)]
+    return np.pad(image, (*pads, (0, 0)), mode="symmetric")[None]
+
+
+def _training_speeds(segmenter, scenes, rounds, images, batch_size):
+    """Images per second of the document's network on arrays, of it and of the model's own in our pipeline."""
+    x, y = scenes.split("train")
+    repeat = math.ceil(images / len(y))
+    x, y = np.concatenate([x] * repeat)[:images], np.concatenate([y] * repeat)[:images]
+    batch_size, steps, per_execution = training.execution_plan(len(y), batch_size)
+    x, y = x[: steps * batch_size], y[: steps * batch_size]
+    stride = segmenter.stride
+    crop = segmenter.fixed or tuple(
+        _piece(side, most, stride) for side, most in zip(x.shape[1:3], (192, 256), strict=True)
+    )
+    count = len(scenes.class_names)
+    floats, labels = x[:, : crop[0], : crop[1]] / np.float32(255), y[:, : crop[0], : crop[1]].astype(np.int32)
+    shape = (*crop, segmenter.channels)
+    own = keras.models.clone_model(segmenter.model if segmenter.fixed else resized(segmenter.model, *crop))
+    networks = [zoo.unet(shape, count), zoo.unet(shape, count), own]
+    ignored = keras.losses.SparseCategoricalCrossentropy(ignore_class=data.IGNORE)
+    networks[0].compile("adam", ignored)
+    for network in networks[1:]:
+        weights = [1.0] * max(2, network.output_shape[-1])
+        network.compile(
+            keras.optimizers.AdamW(1e-3), Segmentation(class_weights=weights), steps_per_execution=per_execution
+        )
+
+    def stream():
+        return data.training_batches(
+            x,
+            np.minimum(y, own.output_shape[-1] - 1),  # the speed is that of any labels
+            crop=crop,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=1,
+            scale=(0.5, 1.5),
+            rotation=5.0,
+            flip="horizontal",
+            jitter=0.7,
+        )
+
+    streams = [stream() for _ in networks]
+
+    def fit(index):
+        if index == 0:
+            return networks[0].fit(floats, labels, batch_size=batch_size, verbose=0)
+        return networks[index].fit(streams[index], steps_per_epoch=steps, shuffle=False, verbose=0)
+
+    names = ("document's network, arrays", "document's network, our pipeline", "this network, our pipeline")
+    found = [[] for _ in names]
+    for turn in range(rounds + 1):
+        for index in range(len(names)):
+            start = time.perf_counter()
+            fit(index)
+            if turn:  # the first round traces the graphs
+                found[index].append(len(y) / (time.perf_counter() - start))
+    ratios = np.array(found[1:]) / np.array(found[0])
+    return {
+        **{name: float(np.median(values)) for name, values in zip(names, found, strict=True)},
+        "pipeline / arrays": float(np.median(ratios[0])),
+        "this network / arrays": float(np.median(ratios[1])),
+    }
 
 
 def _finished(model):

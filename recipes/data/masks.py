@@ -628,8 +628,9 @@ def training_batches(
     )
 
 
-def validation_batches(images, masks, crop, *, batch_size=8, at_most=64):
-    """One piece of the size `crop` out of each of `at_most` images, spread evenly and always the same."""
+def pieces(images, masks, crop, *, at_most=64):
+    """One piece of the size `crop` out of each of `at_most` images, spread evenly and always the same: uint8 (count,
+    height, width, channels) and uint8 (count, height, width); what an image lacks is black and does not count."""
     chosen = np.linspace(0, len(masks) - 1, min(at_most, len(masks))).round().astype(int)
     x = np.zeros((len(chosen), *crop, images.shape[-1]), np.uint8)
     y = np.full((len(chosen), *crop), IGNORE, np.uint8)
@@ -639,6 +640,12 @@ def validation_batches(images, masks, crop, *, batch_size=8, at_most=64):
         top, left = random.integers(images.shape[1] - height + 1), random.integers(images.shape[2] - width + 1)
         x[place, :height, :width] = images[index, top : top + height, left : left + width]
         y[place, :height, :width] = masks[index, top : top + height, left : left + width]
+    return x, y
+
+
+def validation_batches(images, masks, crop, *, batch_size=8):
+    """The `pieces` of a split, float32 in [0, 1] and int32."""
+    x, y = pieces(images, masks, crop)
     batch_size = min(batch_size, 1 << (len(y).bit_length() - 1))  # that replicas share evenly
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     data = data.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.cast(y, tf.int32)))
