@@ -35,6 +35,7 @@ from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_con
 from zoo.unet import resized, stride_of, without_supervision
 
 TASK = "semantic segmentation"
+FRAME = (360, 480)  # height and width of what the benchmark predicts
 WHOLE = 640 * 640  # pixels up to which a flexible network sees an image in one piece
 
 
@@ -351,9 +352,9 @@ def predict(
     training.check_range(0, 1.01, opacity=opacity)
     if not paths:
         raise ValueError("no image given: name image files, video files or folders of them")
+    found = _listed(paths)
     segmenter = Segmenter(model, window=window, overlap=overlap, flip=test_time_augmentation == "flip")
     longest = resolution or max(segmenter.card.get("image", {}).get("size", (0, 0)))
-    found = _listed(paths)
     folder, rows, skipped = None, [], []
     for path, named in found:
         try:
@@ -537,7 +538,7 @@ def benchmark(
     training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"training on {scenes.name}, batch {batch_size}, images/s, median of {rounds} rounds")
     print(cards.table([speeds]))
-    print(f"\na frame of 480 x 360, as the network sees it: {frame.shape[2]} x {frame.shape[1]}")
+    print(f"\na frame of {FRAME[1]} x {FRAME[0]}, for the network {frame.shape[2]} x {frame.shape[1]}")
     timing.print_forms(milliseconds, sizes)
     return {**result, "output": folder}
 
@@ -568,7 +569,8 @@ class Segmenter:
             self.model = without_supervision(self.model)
             *fixed, self.channels = self.model.input_shape[1:]
             self.classes, self.stride = self.model.output_shape[-1], stride_of(self.model)
-            self._run = tf.function(lambda image: self.model(image, training=False), reduce_retracing=True)
+            signature = [tf.TensorSpec(self.model.input_shape, tf.float32)]  # any size without tracing again
+            self._run = tf.function(lambda image: self.model(image, training=False), signature)
         else:
             self.model = exporting.load(self.path)
             shape, dtype = self.model.inputs.get("image", ((), ""))
@@ -817,10 +819,10 @@ def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder
 
 
 def _frame(segmenter, scenes):
-    """A frame of 480 x 360, padded to what the network takes: uint8 (1, height, width, channels)."""
+    """A frame, padded to what the network takes: uint8 (1, height, width, channels)."""
     image = scenes.split("train")[0][0]
     picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    height, width = segmenter.fixed or (360, 480)
+    height, width = segmenter.fixed or FRAME
     image = np.asarray(picture.resize((width, height))).reshape(height, width, -1)
     pads = [(0, -side % segmenter.stride) for side in (height, width)]
     return np.pad(image, (*pads, (0, 0)), mode="symmetric")[None]

@@ -139,7 +139,8 @@ class Segmentation(keras.losses.Loss):
             if self.dice:
                 loss += self.dice * ops.sum(present * keras.losses.dice(target, own, axis=axes)) / number
             if self.tversky:
-                found = keras.losses.tversky(target, own, alpha=self.alpha, beta=self.beta, axis=axes)
+                # Keras 3.15 takes the two errors for each other
+                found = keras.losses.tversky(target, own, alpha=self.beta, beta=self.alpha, axis=axes)
                 loss += self.tversky * ops.sum(present * found) / number
         return loss
 

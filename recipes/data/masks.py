@@ -647,7 +647,7 @@ def validation_batches(images, masks, crop, *, batch_size=8):
     """The `pieces` of a split, float32 in [0, 1] and int32."""
     x, y = pieces(images, masks, crop)
     batch_size = min(batch_size, 1 << (len(y).bit_length() - 1))  # that replicas share evenly
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size, drop_remainder=True)
     data = data.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.cast(y, tf.int32)))
     return plain.without_autotune(data.prefetch(2))
 
@@ -665,7 +665,7 @@ def _transforms(size, crop, count, seed, scale, rotation, flip):
 
     def middle(side, cut, draw):  # anywhere that keeps the crop inside, or the image inside the crop
         half = step * (cut / 2)
-        return tf.minimum(half, side - half) + tf.abs(side - 2 * half) * draw - 0.5
+        return tf.minimum(half, side - half) + tf.round(tf.abs(side - 2 * half) * draw) - 0.5
 
     x, y = middle(size[1], crop[1], draw[4]), middle(size[0], crop[0], draw[5])
     shift_x = x - a * ((crop[1] - 1) / 2) - b * ((crop[0] - 1) / 2)
