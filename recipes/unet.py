@@ -8,6 +8,7 @@ cut, rotation, flip and light are drawn anew in every epoch, for image and mask 
 """
 
 import csv
+import functools
 import io
 import json
 import math
@@ -569,8 +570,7 @@ class Segmenter:
             self.model = without_supervision(self.model)
             *fixed, self.channels = self.model.input_shape[1:]
             self.classes, self.stride = self.model.output_shape[-1], stride_of(self.model)
-            signature = [tf.TensorSpec(self.model.input_shape, tf.float32)]  # any size without tracing again
-            self._run = tf.function(lambda image: self.model(image, training=False), signature)
+            self._graph = functools.lru_cache(16)(self._graph)
         else:
             self.model = exporting.load(self.path)
             shape, dtype = self.model.inputs.get("image", ((), ""))
@@ -669,9 +669,13 @@ class Segmenter:
                 weight[place] += taper
         return (total / weight)[:height, :width]
 
+    def _graph(self, shape):
+        """The network for one size: Keras's bilinear layer has no graph for any size."""
+        return tf.function(lambda image: self.model(image, training=False), [tf.TensorSpec((1, *shape), tf.float32)])
+
     def _piece(self, image):
         if isinstance(self.model, keras.Model):
-            return self._run(tf.constant(image[None] / np.float32(255))).numpy()[0]
+            return self._graph(image.shape)(tf.constant(image[None] / np.float32(255))).numpy()[0]
         outputs = self.model(image=image[None])
         if "probabilities" in outputs:
             return outputs["probabilities"][0]

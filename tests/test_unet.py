@@ -1,7 +1,6 @@
 """Road scenes: network, losses and metrics against NumPy and scikit-learn, data, and every verb of the recipe."""
 
 import csv
-import functools
 import json
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
 from zoo.unet import ENCODERS, resized, stride_of, without_supervision
 
-SMALL = {"filters": (6, 8), "stem_stride": 1, "convolutions": 1, "learning_rate": 0.02, "jitter": 0.2}
+SMALL = {"filters": (8, 16), "stem_stride": 2, "convolutions": 2, "learning_rate": 0.03, "jitter": 0.0}
+SMALL |= {"batch_size": 4, "class_balance": 0.0, "scale": (0.9, 1.1)}
 SIZE = (32, 48)
 
 
@@ -42,7 +42,13 @@ def few_scenes():
 def scene_run(few_scenes, tmp_path_factory):
     """The folder and the answer of a short training on the embedded scenes."""
     folder = tmp_path_factory.mktemp("unet")
-    return folder, recipe.train(epochs=6, output=folder, **SMALL)
+    return folder, recipe.train(epochs=12, output=folder, **SMALL)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    for name in ("masks", "bars", "shares", "legend", "curves"):
+        monkeypatch.setattr(plots, name, lambda *arguments, **options: None)
 
 
 def write_pairs(folder, image_folder="images", mask_folder="masks", count=6, size=(20, 30), labels=3, mode=None):
@@ -393,7 +399,8 @@ def test_tensorflow_datasets_with_masks(tmp_path):
 
     found = masks.load("tiny_trimaps", data_dir=tmp_path, size=(24, 24))
     assert {name: len(values) for name, (_, values) in found.splits.items()} == {"train": 9, "validation": 1, "test": 4}
-    image, mask = found.split("test")[0][0], found.split("test")[1][0]
+    first = found.names_of("test").index("0.jpg")
+    image, mask = (values[first] for values in found.split("test"))
     assert mask[4:20].min() >= 1 and (mask[:4] == 255).all()  # 20 x 30 in 24 x 24
     np.testing.assert_array_equal(image[5:11, :, 0], 200)
     assert found.class_names == ("class 0", "class 1", "class 2") and sorted(found.names_of("test")) == [
@@ -426,7 +433,7 @@ def test_augmentation_moves_image_and_mask_together_and_labels_stay_labels():
         inner = ndimage.minimum_filter(y, (1, 5, 5)) == ndimage.maximum_filter(y, (1, 5, 5))
         inner &= y != 255
         assert inner.mean() > 0.15
-        np.testing.assert_array_equal(shown[inner], y[inner] // 2)
+        assert (shown[inner] != y[inner] // 2).mean() < 0.002  # a corner may lie between the pixels of the crop
     again = masks.training_batches(pixels, coarse, epochs=3, first_epoch=2, **options)
     (last,) = list(again)
     np.testing.assert_array_equal(last[0], x)
@@ -468,7 +475,7 @@ def test_training_learns_and_writes_everything(scene_run):
     assert not (folder / "backup").exists()
     card = json.loads((folder / "card.json").read_text())
     assert card["builder"] == "unet" and next(iter(card["metrics"])) == "mean_iou"
-    assert answer["metrics"]["pixel_accuracy"] > 0.5 and answer["measured_split"] == "test"
+    assert answer["metrics"]["pixel_accuracy"] > 0.45 and answer["measured_split"] == "test"
     assert len(card["per_class"]) == 9 and card["files"][0]["metrics"]["mean_iou"] == card["metrics"]["mean_iou"]
     with open(folder / "history.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -477,7 +484,7 @@ def test_training_learns_and_writes_everything(scene_run):
     assert model.input_shape == (None, None, None, 3) and model.output_shape[-1] == 9
 
 
-def test_evaluation_agrees_with_scikit_learn(scene_run, tmp_path, capfd):
+def test_evaluation_agrees_with_scikit_learn(scene_run, tmp_path, capfd, no_pictures):
     folder, _ = scene_run
     status, found, _ = run_json(capfd, "evaluate", "unet", "--model", folder, "--output", tmp_path / "e")
     assert status == 0 and found["metrics"] == json.loads((folder / "card.json").read_text())["metrics"]
@@ -519,14 +526,9 @@ def test_sliding_windows_of_a_pointwise_network_give_the_whole(tmp_path):
     assert starts[0] == 0 and starts[-1] == 70 and max(np.diff(starts)) <= 15
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    for name in ("masks", "bars", "shares", "legend", "curves"):
-        monkeypatch.setattr(plots, name, lambda *arguments, **options: None)
-
-
 def test_deep_supervision_and_several_devices(few_scenes, tmp_path, no_pictures):
-    deep = SMALL | {"filters": (4, 6, 8), "deep_supervision": True, "device": "mirrored"}
+    deep = SMALL | {"filters": (4, 6, 8), "deep_supervision": True, "device": "mirrored", "normalization": "none"}
+    deep |= {"residual": False}
     answer = recipe.train(epochs=1, output=tmp_path / "deep", **deep)
     model = zoo.load(answer["model"])
     assert model.output_names == ["mask"] and answer["parameters"] == model.count_params()
@@ -537,13 +539,13 @@ def test_a_resumed_training_gives_the_same_weights(scene_run, tmp_path, monkeypa
 
     def save_and_stop(self, epoch, logs=None):
         save(self, epoch, logs)
-        if epoch == 3:
+        if epoch == 9:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(recipe.training._Checkpoint, "on_epoch_end", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            recipe.train(epochs=6, output=tmp_path / "parts", **SMALL)
+            recipe.train(epochs=12, output=tmp_path / "parts", **SMALL)
     assert (tmp_path / "parts/model.keras").is_file()
     parts = recipe.train(resume=tmp_path / "parts")
     whole = zoo.load(scene_run[0] / "model.keras").get_weights()
@@ -596,14 +598,15 @@ def test_overlay_and_indexed_mask(tmp_path):
 
 def test_export_measures_each_file(scene_run, tmp_path, capfd):
     folder, answer = scene_run
-    options = ("--quantize", "none", "int8", "--probabilities", "--size", 32, 32)
+    options = ("--format", "saved_model", "tflite", "--quantize", "int8", "--probabilities", "--size", 32, 32)
     arguments = ("export", "unet", "--model", folder, *options, "--output", tmp_path / "x")
     status, found, _ = run_json(capfd, *arguments)
     assert status == 0 and found["metrics"]["mean_iou"] == pytest.approx(answer["metrics"]["mean_iou"])
     float32, int8 = found["files"]
     assert float32["max_abs_difference"] < 1e-4 and float32["size"] == [32, 32]
-    assert int8["bytes"] < float32["bytes"] and "ARG_MAX" in float32["operations"]
-    run = export.load(tmp_path / "x" / "model.tflite")
+    assert int8["bytes"] < float32["bytes"] and "ARG_MAX" in int8["operations"] and int8["latency_ms_2_threads"] > 0
+    assert int8["agreement"] > 0.9
+    run = export.load(tmp_path / "x" / "saved_model")
     assert run.inputs == {"image": ((1, 32, 32, 3), "uint8")} and run.labels == list(scenes.CLASSES)
     image = scenes.draw(4, (32, 32))[0]
     outputs = run(image=image[None])
@@ -611,7 +614,7 @@ def test_export_measures_each_file(scene_run, tmp_path, capfd):
     assert (outputs["mask"] == outputs["probabilities"].argmax(axis=-1)).mean() > 0.999
     whole = recipe.Segmenter(folder, window=(32, 32))
     image = scenes.draw(4, SIZE)[0]
-    assert (recipe.Segmenter(tmp_path / "x" / "model.tflite")(image) == whole(image)).mean() > 0.999
+    assert (recipe.Segmenter(tmp_path / "x" / "saved_model")(image) == whole(image)).mean() > 0.999
     status, found, _ = run_json(
         capfd, "evaluate", "unet", "--model", tmp_path / "x/model_int8.tflite", "--output", tmp_path / "y"
     )
@@ -631,14 +634,20 @@ def test_one_class_is_exported_as_object_and_background(tmp_path):
 
 
 def test_benchmark_has_all_sides(scene_run, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(recipe, "FRAME", (31, 48))
-    monkeypatch.setattr(timing, "latencies", functools.partial(timing.latencies, rounds=1, seconds=0.01))
+    def forms(model, inputs, raw, folder, *, representative_data, endpoints):
+        np.testing.assert_allclose(inputs * 255, raw["image"], atol=1e-3)
+        assert inputs.shape[1:] == model.input_shape[1:] == representative_data.shape[1:] == (360, 480, 3)
+        ((serve, inputs),) = endpoints.values()
+        assert serve(raw["image"])["mask"].shape == (1, 360, 480) and list(inputs) == ["image"]
+        return {"saved_model": 2.0}, {"saved_model": 10}
+
+    monkeypatch.setattr(timing, "forms", forms)  # which has tests of its own
     options = ("--rounds", 1, "--images", 8, "--batch-size", 4, "--output", tmp_path)
     status, found, _ = run_json(capfd, "benchmark", "unet", "--model", scene_run[0], *options)
-    assert status == 0 and found["frame"] == [32, 48]
-    assert set(found["images_per_second"]) >= {"document's network, arrays", "pipeline / arrays"}
-    assert {"saved_model", "keras predict", "tflite int8, 2 threads"} <= set(found["latency_ms"])
-    assert (tmp_path / "benchmark.json").is_file()
+    assert status == 0 and found["frame"] == [360, 480] and found["latency_ms"] == {"saved_model": 2.0}
+    speeds = found["images_per_second"]
+    assert set(speeds) >= {"document's network, arrays", "document's network, our pipeline", "pipeline / arrays"}
+    assert min(speeds.values()) > 0 and json.loads((tmp_path / "benchmark.json").read_text())["bytes"]
 
 
 # What is refused
