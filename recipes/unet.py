@@ -424,7 +424,7 @@ def export(
     size = tuple(size or whole.fixed or whole.card.get("image", {}).get("crop", (256, 256)))
     network = whole.model if whole.fixed == size else resized(whole.model, *size)
     scenes = datasets(dataset, channels=whole.channels, data_dir=data_dir, manual_dir=manual_dir)
-    split = split or scenes.measured
+    split = {"val": "validation"}.get(split, split) or scenes.measured
     images, masks = scenes.split(split)
     reference = [whole(image) for image in images]
     same = list(scenes.class_names) == whole.labels
