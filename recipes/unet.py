@@ -793,13 +793,14 @@ def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder,
 
 def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder, rows):
     overlay, counts, number, shown = _new_name(folder, path, ".mp4", rows), np.zeros(256, np.int64), 0, 0.0
-    begun = time.perf_counter()
+    begun, rate = None, 0.0
     with reader as frames, video.Writer(overlay, frames.rate, frames.size) as out:
         for number, frame in enumerate(frames, start=1):
             pixels = frame if segmenter.channels == 3 else np.asarray(Image.fromarray(frame).convert("L"))[..., None]
             mask = segmenter.any_size(pixels, longest, up=bool(resolution))
             counts += np.bincount(mask.ravel(), minlength=256)
-            rate = number / (time.perf_counter() - begun)
+            begun = begun or time.perf_counter()  # the first frame makes the graph
+            rate = (number - 1) / (time.perf_counter() - begun)
             out.write(plots.with_text(segmenter.overlay(frame, mask, opacity), f"{rate:.1f} frames/s"))
             if time.perf_counter() - shown > 1 and sys.stderr.isatty():
                 shown = time.perf_counter()
@@ -814,7 +815,7 @@ def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder
         "width": reader.size[0],
         "height": reader.size[1],
         "frames": number,
-        "frames per second": number / (time.perf_counter() - begun),
+        "frames per second": (number - 1) / (time.perf_counter() - begun),
         "overlay": str(overlay),
         "mask": None,
         "area": segmenter.area(counts),
