@@ -157,9 +157,8 @@ def load(dataset, *, size=None, channels=3, data_dir=None, manual_dir=None, only
         raise ValueError(f"size is height and width, 8 or more, got {tuple(size)}")
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels}")
-    for option, folder in (("data_dir", data_dir), ("manual_dir", manual_dir)):
-        if folder is not None and not Path(folder).is_dir():
-            raise ValueError(f"there is no folder {folder} ({option})")
+    if manual_dir is not None and not Path(manual_dir).is_dir():
+        raise ValueError(f"there is no folder {manual_dir} (manual_dir)")
     only = {"val": "validation", "all": None}.get(only, only)
     if dataset == "scenes":
         return _load_scenes(size, channels, only)
@@ -167,6 +166,8 @@ def load(dataset, *, size=None, channels=3, data_dir=None, manual_dir=None, only
         raise ValueError(
             "camvid needs --data-dir FOLDER, which holds train/ trainannot/ val/ valannot/ or some of them"
         )
+    if dataset == "camvid" and not Path(data_dir).is_dir():
+        raise ValueError(f"there is no folder {data_dir} (data_dir)")
     if dataset == "camvid" or (dataset == "cityscapes" and data_dir and Path(data_dir, "leftImg8bit").is_dir()):
         return _load_folder(Path(data_dir), dataset, size, channels, only)
     if Path(dataset).is_dir():
