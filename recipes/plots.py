@@ -298,7 +298,8 @@ def _class_legend(figure, class_names, colours):
     from matplotlib.patches import Patch
 
     patches = [
-        Patch(color=np.array(colour) / 255, label=name) for name, colour in zip(class_names, colours, strict=True)
+        Patch(facecolor=np.array(colour) / 255, edgecolor=GREY, label=name)
+        for name, colour in zip(class_names, colours, strict=True)
     ]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 8), frameon=False)
 
