@@ -300,8 +300,9 @@ class MeanIoU(keras.metrics.Metric):
         places = labels * self.labels + found
         if self.ignore_label is not None:
             places = ops.where(labels == self.ignore_label, ignored, places)
-        counts = ops.bincount(places, minlength=ignored + 1)[:ignored]
-        self.matrix.assign(self.matrix + ops.cast(counts, self.matrix.dtype))
+        ones = ops.ones_like(places, dtype=self.matrix.dtype)
+        counts = ops.segment_sum(ones, places, num_segments=ignored + 1)  # jax cannot compile a bincount
+        self.matrix.assign(self.matrix + counts[:ignored])
 
     def result(self):
         matrix = ops.reshape(self.matrix, (self.labels, self.labels))
