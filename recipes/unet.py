@@ -4,7 +4,16 @@ Data: road scenes drawn by formula, which need no network; CamVid (`--dataset ca
 a folder with images/, masks/ and classes.csv, or a set of tensorflow-datasets with masks (`oxford_iiit_pet`). Scale,
 cut, rotation, flip and light are drawn anew in every epoch, for image and mask together.
 
-    zoo train unet --dataset camvid --data-dir FOLDER --precision mixed_bfloat16
+    zoo train unet --dataset camvid --data-dir FOLDER --precision mixed_bfloat16 --crop 160 224 --batch-size 6 \\
+        --scale 0.45 1.35 --epochs 66
+
+reaches a mean IoU of 0.634 over the 11 classes on CamVid's 101 validation images at 360 x 480, with 1,994,931
+parameters, from scratch, in 66 epochs of 31 seconds (half of one core of a shared CPU). The drawn scenes,
+
+    zoo train unet --precision mixed_bfloat16 --filters 16 32 48 64 --stem-stride 1 --epochs 20 --scale 0.8 1.25
+
+give 0.727 on 100 test images with 242,553 parameters, in 20 epochs of 54 seconds on the same machine. The last epoch is
+kept; the validation split has chosen nothing else.
 """
 
 import csv
@@ -489,7 +498,7 @@ def benchmark(
     model: str = "unet",
     dataset: str = "scenes",
     rounds: int = 3,
-    images: int = 64,
+    images: int = 32,
     batch_size: int = 8,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
