@@ -246,7 +246,7 @@ def train(
     except KeyboardInterrupt:
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
-    training.save_model(exporting.float32_copy(model), run.folder / "model.keras", half_precision=True)
+    training.save_compact(exporting.float32_copy(model), run.folder / "model.keras")
     cards.write(run.folder, card)
     estimator = Estimator(run.folder)
     figures = measure(estimator, photos, "test", strength=strength, seed=seed, casts=8, folder=run.folder)

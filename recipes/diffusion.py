@@ -224,7 +224,7 @@ def train(
     except KeyboardInterrupt:
         training.keep_interrupted(run, finished(), card)
         raise
-    training.save_model(finished(), run.folder / "model.keras")
+    training.save_compact(finished(), run.folder / "model.keras")
     cards.write(run.folder, card)  # with the names of the classes
     watch.animate()
     columns = {

@@ -279,39 +279,41 @@ def write_text(path, text):
         partial.write_text(text, encoding="utf-8")
 
 
-def save_model(model, path, half_precision=False):
-    """Writes a `.keras` file, optimizer included, whole or not at all.
-
-    With `half_precision` the weights are stored in float16, in half the bytes; a loaded model has float32 again.
-    """
+def save_model(model, path):
+    """Writes a `.keras` file, optimizer included, whole or not at all."""
     with atomic(path) as partial:
         model.save(partial)
-        if half_precision:
-            _halve(partial)
 
 
-def _halve(path):
-    """Stores the float32 weights of a `.keras` file as float16, which Keras reads as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)
-            names = archive.namelist()
-        weights = Path(folder, "model.weights.h5")
-        with h5py.File(weights) as old, h5py.File(Path(folder, "half.h5"), "w") as new:
+def save_compact(model, path):
+    """Writes a `.keras` file whole or not at all, its kernels in float16: half the bytes, loaded like any."""
+    with atomic(path) as partial, tempfile.TemporaryDirectory() as folder:
+        whole, weights = Path(folder, "model.keras"), Path(folder, "weights.h5")
+        model.save(whole)
+        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name.endswith(".h5"):
+                    weights.write_bytes(content)
+                    content = _as_half(weights, Path(folder, "half.h5")).read_bytes()
+                new.writestr(name, content)
 
-            def copy(name, item):
-                if isinstance(item, h5py.Group):
-                    group = new.require_group(name)
-                    group.attrs.update(item.attrs)
-                else:
-                    new[name] = item[()].astype("float16") if item.dtype == "float32" else item[()]
 
-            copy("/", old)
-            old.visititems(copy)
-        Path(folder, "half.h5").replace(weights)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in names:
-                archive.write(Path(folder, name), name)
+def _as_half(source, target):
+    def copy(name, item):
+        if isinstance(item, h5py.Dataset):
+            # statistics and biases are few, and may be out of range
+            half = item.dtype == np.float32 and item.ndim > 1 and np.abs(item[...]).max(initial=0) < 60_000
+            new.create_dataset(name, data=item[...].astype(np.float16) if half else item[...])
+        else:
+            new.require_group(name)
+        for key, value in item.attrs.items():
+            new[name].attrs[key] = value
+
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
+    return target
 
 
 class _Checkpoint(keras.callbacks.Callback):

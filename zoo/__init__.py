@@ -18,6 +18,7 @@ from zoo.diffusion import Diffusion, diffusion_unet
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 from zoo.spectrogram_cnn import spectrogram_cnn
+from zoo.unet import unet
 
 __all__ = [
     "DCGAN",
@@ -36,6 +37,7 @@ __all__ = [
     "pretrained",
     "samplers",
     "spectrogram_cnn",
+    "unet",
 ]
 __version__ = "0.1.0"
 

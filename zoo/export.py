@@ -111,6 +111,23 @@ def image_endpoint(model):
     return serve, {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
 
 
+def mask_endpoint(model, probabilities=False):
+    """The usual signature of a `zoo.unet`: "image" uint8 (1, height, width, channels) in; "mask" uint8 (1, height,
+    width), the number of the likeliest class of each pixel (with one class 1 for the object), and if wanted
+    "probabilities" float32 (1, height, width, num_classes) out."""
+    last = model.get_layer("mask")
+    inner = keras.Model(model.input, [last.input, last.output])
+
+    def serve(image):
+        # by the logits: eight bits of a probability would make more ties
+        logits, found = inner(tf.cast(image, tf.float32) / 255.0, training=False)
+        labels = logits[..., 0] > 0 if logits.shape[-1] == 1 else tf.argmax(logits, axis=-1, output_type=tf.int32)
+        outputs = {"mask": tf.cast(labels, tf.uint8)}
+        return outputs | {"probabilities": found} if probabilities else outputs
+
+    return serve, {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
+
+
 def latent_endpoint(model):
     """The usual signature of a generator: "latent" float32 (1, latent_dim), and "label" int32 (1,) if it has classes,
     in; "image" uint8 (1, height, width, channels) out."""

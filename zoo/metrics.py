@@ -199,3 +199,122 @@ def _distances(x, y):
     """Squared distances; those of a vector to itself are exactly 0 only up to rounding."""
     squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None]
     return np.maximum(squares - 2 * x @ y.T, 0)
+
+
+def label_confusion(labels, predictions, num_classes, ignore_label=255):
+    """How many pixels of each class were taken for which: int64 (num_classes, num_classes), rows are the truth.
+
+    Args:
+        labels: int, any shape, 0 to num_classes - 1, or `ignore_label` where a pixel does not count.
+        predictions: int, same shape, 0 to num_classes - 1.
+        num_classes: Number of classes.
+        ignore_label: Label that does not count, or None.
+
+    Raises:
+        ValueError: If the shapes differ, or a label is not one of the classes.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape:
+        raise ValueError(f"labels and predictions have one shape, got {labels.shape} and {predictions.shape}")
+    counts = np.ones(labels.shape, bool) if ignore_label is None else labels != ignore_label
+    labels, predictions = labels[counts].astype(np.int64), predictions[counts].astype(np.int64)
+    for name, values in (("label", labels), ("prediction", predictions)):
+        if len(values) and not 0 <= values.min() <= values.max() < num_classes:
+            raise ValueError(f"a {name} is 0 to {num_classes - 1}, got {values.min()} to {values.max()}")
+    return np.bincount(labels * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def intersection_over_union(matrix):
+    """IoU of each class from a confusion matrix: float (num_classes,), NaN for a class that is neither in the truth nor
+    in the predictions. Their mean without NaN is the mean IoU."""
+    matrix = np.asarray(matrix, float)
+    both = np.diag(matrix)
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - both
+    return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
+
+
+def boundary_f1(labels, predictions, num_classes, *, tolerance=0.0075, ignore_label=255):
+    """How well the outlines of each class are met in one image: F1 of the pixels within a tolerance of the other's.
+
+    Args:
+        labels: int (height, width).
+        predictions: int (height, width).
+        num_classes: Number of classes.
+        tolerance: As a share of the image's diagonal.
+        ignore_label: Label that does not count: such pixels have no outline, neither in truth nor in prediction.
+
+    Returns:
+        float (num_classes,) in [0, 1]; NaN for a class without an outline in either.
+
+    Reference: Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", 2013.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.ndim != 2 or labels.shape != predictions.shape:
+        raise ValueError(f"labels and predictions are (height, width), got {labels.shape} and {predictions.shape}")
+    reach = tolerance * np.hypot(*labels.shape)
+    counts = np.ones(labels.shape, bool) if ignore_label is None else labels != ignore_label
+    scores = np.full(num_classes, np.nan)
+    for index in range(num_classes):
+        true, found = (_outline((mask == index) & counts, counts) for mask in (labels, predictions))
+        if not true.any() and not found.any():
+            continue
+        scores[index] = 0.0
+        if true.any() and found.any():
+            precision = (distance_transform_edt(~true)[found] <= reach).mean()
+            recall = (distance_transform_edt(~found)[true] <= reach).mean()
+            scores[index] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return scores
+
+
+def _outline(mask, counts):
+    """Pixels of a mask beside one that counts and is not of it, above, below, left or right."""
+    other = np.pad(~mask & counts, 1)
+    return mask & (other[:-2, 1:-1] | other[2:, 1:-1] | other[1:-1, :-2] | other[1:-1, 2:])
+
+
+@keras.saving.register_keras_serializable("zoo")
+class MeanIoU(keras.metrics.Metric):
+    """Mean IoU over the classes that occur, from sparse labels and probabilities; unlike Keras's own it takes one
+    sigmoid class as well (then the mean is over object and background), and masks with or without a last axis of 1.
+
+    Args:
+        num_classes: Channels of the probabilities.
+        ignore_label: Label of the pixels that do not count, or None.
+        name: Name of the metric.
+        dtype: As in Keras.
+    """
+
+    def __init__(self, num_classes, ignore_label=255, name="mean_iou", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes, self.ignore_label = num_classes, ignore_label
+        self.labels = max(2, num_classes)
+        self.matrix = self.add_variable((self.labels**2,), "zeros", name="matrix")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
+        found = y_pred[..., 0] > 0.5 if self.num_classes == 1 else ops.argmax(y_pred, axis=-1)
+        labels, found = (ops.reshape(ops.cast(values, "int32"), (-1,)) for values in (y_true, found))
+        ignored = self.labels**2  # one more place for all that does not count
+        places = labels * self.labels + found
+        if self.ignore_label is not None:
+            places = ops.where(labels == self.ignore_label, ignored, places)
+        ones = ops.ones_like(places, dtype=self.matrix.dtype)
+        counts = ops.segment_sum(ones, places, num_segments=ignored + 1)  # jax cannot compile a bincount
+        self.matrix.assign(self.matrix + counts[:ignored])
+
+    def result(self):
+        matrix = ops.reshape(self.matrix, (self.labels, self.labels))
+        both = ops.diagonal(matrix)
+        union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - both
+        occurs = ops.cast(union > 0, union.dtype)
+        return ops.sum(both / ops.maximum(union, 1.0)) / ops.maximum(ops.sum(occurs), 1.0)
+
+    def get_config(self):
+        return {
+            "num_classes": self.num_classes,
+            "ignore_label": self.ignore_label,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
