@@ -212,7 +212,8 @@ def fit(
         epochs: Number of epochs of the whole training.
         steps: Batches per epoch.
         validation: Data for `evaluate` after each epoch, or None.
-        monitor: Name of the figure that says which epoch was the best; None keeps the last one.
+        monitor: Name of the figure that says which epoch was the best; None keeps the last one. An epoch where it is
+            NaN was not measured.
         mode: "min" or "max": whether less or more of it is better.
         patience: Epochs without improvement after which training stops; None never stops early.
         callbacks: Further callbacks; they run before the history is written, so what they add to `logs` is in it.
@@ -302,14 +303,15 @@ class _Checkpoint(keras.callbacks.Callback):
         if self.monitor is None:
             return True
         scores = [self.sign * row[self.monitor] for row in self.run.history]
-        return scores[-1] == min(scores)
+        return scores[-1] == min(filter(math.isfinite, scores), default=None)
 
     def out_of_patience(self):
         """Read off the history, so that a resumed run stops where the uninterrupted one would have."""
         if self.patience is None or not self.run.history:
             return False
         scores = [self.sign * row[self.monitor] for row in self.run.history]
-        return len(scores) - 1 - scores.index(min(scores)) >= self.patience
+        best = min(filter(math.isfinite, scores), default=scores[-1])
+        return len(scores) - 1 - scores.index(best) >= self.patience
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begun = time.time()

@@ -9,27 +9,32 @@
 
 import importlib
 
-from zoo import dcgan, diffusion, samplers
+from zoo import boxes, dcgan, diffusion, losses, metrics, samplers
 from zoo.dcgan import DCGAN
 from zoo.denoising_autoencoder import denoising_autoencoder
 from zoo.diffusion import Diffusion, diffusion_unet
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 from zoo.spectrogram_cnn import spectrogram_cnn
+from zoo.yolo import yolo
 
 __all__ = [
     "DCGAN",
     "Diffusion",
+    "boxes",
     "dcgan",
     "denoising_autoencoder",
     "diffusion",
     "diffusion_unet",
     "export",
     "load",
+    "losses",
+    "metrics",
     "mnist_cnn",
     "pretrained",
     "samplers",
     "spectrogram_cnn",
+    "yolo",
 ]
 __version__ = "0.1.0"
 
