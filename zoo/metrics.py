@@ -212,6 +212,9 @@ class MeanAveragePrecision:
         iou_thresholds: Overlaps at which a detection counts as right; by default 0.50, 0.55, ..., 0.95.
         max_detections: Of one class in one image, the surest ones.
 
+    Attributes:
+        objects: How many objects of each class there are, (num_classes,).
+
     Raises:
         ValueError: If a class is out of range or the lengths of two lists differ.
 
@@ -225,7 +228,7 @@ class MeanAveragePrecision:
         self.reset_state()
 
     def reset_state(self):
-        self._objects = np.zeros(self.num_classes, int)
+        self.objects = np.zeros(self.num_classes, int)
         self._scores = [[] for _ in range(self.num_classes)]
         self._right = [[] for _ in range(self.num_classes)]  # (thresholds, detections) of each image
 
@@ -250,7 +253,7 @@ class MeanAveragePrecision:
                 scores = np.asarray(found["scores"], "float64")[mine]
                 order = np.argsort(-scores, kind="stable")[: self.max_detections]
                 boxes = np.asarray(found["boxes"], "float64").reshape(-1, 4)[mine[order]]
-                self._objects[number] += (labels == number).sum()
+                self.objects[number] += (labels == number).sum()
                 self._scores[number].append(scores[order])
                 self._right[number].append(self._match(target[labels == number, :4], boxes))
 
@@ -277,7 +280,7 @@ class MeanAveragePrecision:
         order = np.argsort(-scores, kind="stable")
         hits = np.cumsum(right[order])
         precision = hits / (np.arange(len(order)) + 1)
-        return scores[order], precision, hits / max(1, self._objects[number])
+        return scores[order], precision, hits / max(1, self.objects[number])
 
     def average_precisions(self):
         """Average precision of each class at each overlap, float64 (thresholds, num_classes); NaN where a class has no
@@ -285,7 +288,7 @@ class MeanAveragePrecision:
         """
         found = np.full((len(self.iou_thresholds), self.num_classes), np.nan)
         recalls = np.linspace(0, 1, 101)
-        for number in np.flatnonzero(self._objects):
+        for number in np.flatnonzero(self.objects):
             for level, threshold in enumerate(self.iou_thresholds):
                 _, precision, recall = self.curve(number, threshold)
                 best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
@@ -297,10 +300,10 @@ class MeanAveragePrecision:
         "AP50", "AP50-95" and "objects". Classes without an object do not count."""
         found = self.average_precisions()
         at_half = found[int(np.abs(self.iou_thresholds - 0.5).argmin())]
-        seen = self._objects > 0
+        seen = self.objects > 0
         per_class = [
             {"AP50": float(half), "AP50-95": float(column.mean()), "objects": int(count)}
-            for half, column, count in zip(at_half, found.T, self._objects, strict=True)
+            for half, column, count in zip(at_half, found.T, self.objects, strict=True)
         ]
         return {
             "mAP50": float(at_half[seen].mean()) if seen.any() else 0.0,

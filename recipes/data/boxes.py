@@ -13,7 +13,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -80,6 +80,17 @@ class BoxDataset:
     faults: dict = field(default_factory=dict)
     form: str = ""
 
+    def renumbered(self, class_names):
+        """The same data set, its classes numbered as in a longer list of names."""
+        places = np.array([class_names.index(name) for name in self.class_names], np.float32)
+        splits = {
+            name: replace(
+                split, boxes=[np.concatenate([b[:, :4], places[b[:, 4].astype(int), None]], axis=1) for b in split.boxes]
+            )
+            for name, split in self.splits.items()
+        }
+        return replace(self, class_names=tuple(class_names), splits=splits)
+
     def split(self, name):
         """The `Split` named "train", "validation" (also "val"), "test" or "all"."""
         name = {"val": "validation"}.get(name, name)
@@ -109,7 +120,7 @@ def load(
         image_size: (height, width) that the images are brought to; or (longest side,), where the other side follows
             the images if they are all alike, and is the same if not.
         classes: Names of the classes to keep, in this order; None keeps all.
-        splits: The splits that are needed; None takes all. A split that is not there is not cut for it.
+        splits: The splits that are needed; None takes all. One with a question mark, "train?", is not missed.
         unlabelled: What becomes of an image of a YOLO folder that has no label file: "refuse", "background" (there is
             nothing on it) or "skip".
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
@@ -126,7 +137,7 @@ def load(
 
         source = scenes.source()
     elif Path(dataset).is_dir():
-        source = _folder(Path(dataset), unlabelled)
+        source = _folder(Path(dataset), unlabelled, splits)
     elif dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     else:
@@ -170,10 +181,10 @@ def _prepare(source, image_size, wanted, splits):
     if "validation" not in entries and len(entries.get("train", ())) > 1:
         entries = _cut(entries)
     if splits:
-        missing = [name for name in splits if name not in entries]
+        missing = [name for name in splits if name not in entries and not name.endswith("?")]
         if missing:
             raise ValueError(f"{source.name} has no split {missing[0]!r}: there are {', '.join(entries)}, all")
-        entries = {name: entries[name] for name in splits}
+        entries = {name: entries[name] for name in (name.rstrip("?") for name in splits) if name in entries}
     faults = dict(source.faults)
     found = {
         name: _read(rows, image_size, class_names, set(source.class_names), source.relative, faults)
@@ -323,7 +334,7 @@ def unletterbox(boxes, size, original, image_size):
 # Folders
 
 
-def _folder(folder, unlabelled):
+def _folder(folder, unlabelled, wanted):
     """Tells the form of a folder by its files."""
     paths = sorted(path for path in folder.rglob("*") if not any(p[0] == "." for p in path.relative_to(folder).parts))
     pictures = [path for path in paths if path.suffix.lower() in data.SUFFIXES]
@@ -333,7 +344,7 @@ def _folder(folder, unlabelled):
     collections = [path for path in paths if path.suffix.lower() == ".json"]
     texts = [path for path in paths if path.suffix.lower() == ".txt" and _is_labels(path)]
     if xml:
-        return _voc(folder, pictures, xml)
+        return _voc(folder, pictures, xml, wanted)
     for path in collections:
         _read_json(path)  # one that does not parse is named, whatever it was meant to be
     collections = [path for path in collections if _is_coco(_read_json(path))]
@@ -373,7 +384,7 @@ def _nearest(found, path, folder):
     return (same or candidates or [None])[0]
 
 
-def _voc(folder, pictures, xml):
+def _voc(folder, pictures, xml, wanted):
     by_stem = _by_stem(pictures, folder)
     labels = _by_stem(xml, folder)
     lists = sorted(folder.rglob("ImageSets/Main/*.txt"))
@@ -384,6 +395,11 @@ def _voc(folder, pictures, xml):
     if lists:
         for stem, path in lists.items():
             split = {"val": "validation", "trainval": "train"}.get(stem, stem)
+            if split == "test" and wanted is not None and "test" not in wanted:
+                continue
+            if split != "test" and wanted is not None and set(wanted) <= {"test", "train?"} and "test" in lists:
+                if not (split == "train" and "train?" in wanted):
+                    continue
             names = [line.split()[0] for line in _text(path).splitlines() if line.strip()]
             for name in names:
                 if name not in labels:
