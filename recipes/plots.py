@@ -260,7 +260,9 @@ def draw_boxes(image, found, class_names, *, colour=None):
     width = max(1, round(max(picture.size) / 300))
     font = ImageFont.load_default(max(9, round(max(picture.size) / 45)))
     scores = found.get("scores", [None] * len(found["boxes"]))
-    for box, label, score in sorted(zip(found["boxes"], found["classes"], scores, strict=True), key=lambda row: row[2] or 0):
+    for box, label, score in sorted(
+        zip(found["boxes"], found["classes"], scores, strict=True), key=lambda row: row[2] or 0
+    ):
         left, top, right, lower = (float(side) for side in box)
         own = colour or to_hex(colormaps["tab10"](int(label) % 10))
         pen.rectangle((left, top, max(left, right), max(top, lower)), outline=own, width=width)

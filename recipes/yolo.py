@@ -366,9 +366,7 @@ def predict(
                     "video": str(target),
                 }
             )
-            rows += [
-                {"file": str(path), "frame": number, **row} for number, one in enumerate(listed) for row in one
-            ]
+            rows += [{"file": str(path), "frame": number, **row} for number, one in enumerate(listed) for row in one]
             if frames.problem:
                 problems.append(frames.problem)
                 print(frames.problem, file=sys.stderr)
@@ -478,7 +476,11 @@ def export(
         exported = Finder(path, threads=2)
         found = exported(page)[0]["scores"]
         count = max(1, min(len(found), len(expected)))
-        gap = np.abs(np.resize(found, count) - np.resize(expected, count)).max() if len(found) else expected.max(initial=0)
+        gap = (
+            np.abs(np.resize(found, count) - np.resize(expected, count)).max()
+            if len(found)
+            else expected.max(initial=0)
+        )
         return {
             "metrics": measure(exported, sized, finder.labels)["metrics"],
             "measured_on": f"{boxes.name}, {split}",
@@ -978,8 +980,11 @@ def best_confidence(curves):
     for scores, precision, recall in curves.values():
         place = np.searchsorted(-scores, -levels, side="right") - 1  # the last detection that is as sure
         none = place < 0
-        rows.append([np.where(none, 1.0, precision[place]), np.where(none, 0.0, recall[place])] if len(scores) else
-                    [np.ones(99), np.zeros(99)])
+        rows.append(
+            [np.where(none, 1.0, precision[place]), np.where(none, 0.0, recall[place])]
+            if len(scores)
+            else [np.ones(99), np.zeros(99)]
+        )
     precision, recall = np.mean(rows, axis=0)
     f1 = np.mean([2 * p * r / np.maximum(p + r, 1e-9) for p, r in rows], axis=0)
     best = int(f1.argmax())

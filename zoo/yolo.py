@@ -1,9 +1,10 @@
 """YOLO: one network that finds and names all objects of an image in one pass, without anchor boxes.
 
-The form is that of version 8: a CSP backbone (Wang et al., "CSPNet", 2019) whose blocks join all their inner steps, fast
-spatial pyramid pooling (He et al., 2014), a path aggregation neck (Liu et al., "Path aggregation network", 2018), and a
-head that is decoupled (Ge et al., "YOLOX", 2021): one branch gives the distances from each point of three grids to the
-four sides of its box as a distribution (Li et al., "Generalized focal loss", 2020), the other the score of each class.
+The form is that of version 8: a CSP backbone (Wang et al., "CSPNet", 2019) whose blocks join all their inner steps,
+fast spatial pyramid pooling (He et al., 2014), a path aggregation neck (Liu et al., "Path aggregation network", 2018),
+and a head that is decoupled (Ge et al., "YOLOX", 2021): one branch gives the distances from each point of three grids
+to the four sides of its box as a distribution (Li et al., "Generalized focal loss", 2020), the other the score of each
+class.
 
 Layer names and block structure are those of keras-cv's YOLOV8Detector, whose weights can be taken over by name.
 """

@@ -6,7 +6,6 @@ boxes go through the same numbers.
 """
 
 import atexit
-import csv
 import json
 import shutil
 import sys
@@ -85,7 +84,8 @@ class BoxDataset:
         places = np.array([class_names.index(name) for name in self.class_names], np.float32)
         splits = {
             name: replace(
-                split, boxes=[np.concatenate([b[:, :4], places[b[:, 4].astype(int), None]], axis=1) for b in split.boxes]
+                split,
+                boxes=[np.concatenate([b[:, :4], places[b[:, 4].astype(int), None]], axis=1) for b in split.boxes],
             )
             for name, split in self.splits.items()
         }
@@ -97,7 +97,8 @@ class BoxDataset:
         if name == "all":
             parts = list(self.splits.values())
             arrays = [np.concatenate([getattr(one, key) for one in parts]) for key in ("images", "sizes", "originals")]
-            return Split(*arrays, *(sum((getattr(one, key) for one in parts), []) for key in ("boxes", "files")))
+            lists = ([item for one in parts for item in getattr(one, key)] for key in ("boxes", "files"))
+            return Split(*arrays, *lists)
         if name not in self.splits:
             raise ValueError(f"{self.name} has no split {name!r}: there are {', '.join(self.splits)}, all")
         return self.splits[name]
@@ -229,7 +230,7 @@ def _read(rows, image_size, class_names, known, relative, faults):
     boxes = [None] * len(rows)
 
     def one(index):
-        file, read, objects = rows[index]
+        _, read, objects = rows[index]
         image = read()
         originals[index] = image.height, image.width
         small = shrink(image, image_size)
@@ -310,12 +311,6 @@ def letterboxed(split):
     return np.stack(pages), boxes
 
 
-def restore(boxes, split, index):
-    """Boxes (boxes, 4) of a letterboxed image in the pixels of the original."""
-    (height, width), original = split.sizes[index], split.originals[index]
-    return unletterbox(boxes, (height, width), original, split.images.shape[1:3])
-
-
 def unletterbox(boxes, size, original, image_size):
     """Boxes (boxes, 4) on a letterboxed image in the pixels of the original, clipped to it.
 
@@ -393,13 +388,10 @@ def _voc(folder, pictures, xml, wanted):
         lists.pop("trainval")  # the two together
     pairs = {}
     if lists:
-        for stem, path in lists.items():
-            split = {"val": "validation", "trainval": "train"}.get(stem, stem)
-            if split == "test" and wanted is not None and "test" not in wanted:
+        lists = {{"val": "validation", "trainval": "train"}.get(stem, stem): path for stem, path in lists.items()}
+        for split, path in lists.items():
+            if split not in _needed(wanted, lists):  # the files of a split that nobody asked for may be elsewhere
                 continue
-            if split != "test" and wanted is not None and set(wanted) <= {"test", "train?"} and "test" in lists:
-                if not (split == "train" and "train?" in wanted):
-                    continue
             names = [line.split()[0] for line in _text(path).splitlines() if line.strip()]
             for name in names:
                 if name not in labels:
@@ -424,6 +416,14 @@ def _voc(folder, pictures, xml, wanted):
             names.update(row[4] for row in rows)
             splits[split].append((picture, _reader(picture), rows))
     return Source(folder.resolve().name, tuple(sorted(names)), splits, form="Pascal VOC", licence=_licence(folder))
+
+
+def _needed(wanted, present):
+    """The splits to read for those that are wanted."""
+    needed = {name.rstrip("?") for name in wanted or present}
+    if "validation" in needed and "validation" not in present:
+        needed.add("train")  # it is cut from there
+    return needed if needed & set(present) else set(present)
 
 
 def _reader(path):
@@ -614,7 +614,7 @@ def _tfds(dataset, data_dir):
 
     builder = data.tfds_builder(dataset, data_dir, embedded="scenes")
     features = builder.info.features
-    objects = features["objects"] if "objects" in features else None
+    objects = getattr(features, "get", {}.get)("objects")
     objects = getattr(objects, "feature", objects)
     if "image" not in features or objects is None or "bbox" not in objects or "label" not in objects:
         raise ValueError(f"{dataset} is not a set of images with boxes: it has {', '.join(features)}")
@@ -725,18 +725,20 @@ def training_batches(
 
     def batch(step, chosen):
         key = tf.stack([seed, step])
-        others = tf.random.stateless_uniform((batch_size, 3), key + [0, 1 << 20], 0, count, tf.int32)
-        alone = tf.random.stateless_uniform((batch_size,), key + [1, 1 << 20]) >= mosaic
+        others = tf.random.stateless_uniform((batch_size, 3), [seed + 1, step], 0, count, tf.int32)
+        alone = tf.random.stateless_uniform((batch_size,), [seed + 2, step]) >= mosaic
         alone = tf.logical_or(alone, step >= (epochs - close_mosaic) * steps)
         four = tf.concat([tf.cast(chosen, tf.int32)[:, None], others], axis=1)
         pixels, sizes, found = picked(tf.reshape(four, (-1,)))
         options = {"scale": scale, "translate": translate, "flip": flip, "rows": rows}
         x, y = compose(pixels, sizes, found, alone, key, image_size, **options)
         if hue or saturation or brightness:
-            x = jitter(x, key + [2, 1 << 20], hue, saturation, brightness)
+            x = jitter(x, [seed + 3, step], hue, saturation, brightness)
         return x, y
 
-    return data.stream(batch, count, batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed)
+    return data.stream(
+        batch, count, batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
+    )
 
 
 def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, flip, rows, least=0.1):
