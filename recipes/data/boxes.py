@@ -132,20 +132,19 @@ def load(
     Raises:
         ValueError: If there is no such data set, or one of its files is damaged or missing.
     """
-    dataset = str(dataset)
+    dataset, image_size = str(dataset), tuple(image_size)
+    if len(image_size) not in (1, 2) or any(side < 32 or side % 32 for side in image_size):
+        raise ValueError(f"image_size is height and width, or the longest side, multiples of 32, got {image_size}")
     if dataset == "scenes":
         from recipes.data import scenes
 
-        source = scenes.source()
+        source = scenes.source(_needed(splits, scenes.COUNTS))
     elif Path(dataset).is_dir():
         source = _folder(Path(dataset), unlabelled, splits)
     elif dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     else:
         source = _tfds(dataset, data_dir)
-    image_size = tuple(image_size)
-    if len(image_size) not in (1, 2) or any(side < 32 or side % 32 for side in image_size):
-        raise ValueError(f"image_size is height and width, or the longest side, multiples of 32, got {image_size}")
     return _prepare(source, image_size if len(image_size) == 2 else _shape(source, *image_size), classes, splits)
 
 
@@ -614,7 +613,7 @@ def _tfds(dataset, data_dir):
 
     builder = data.tfds_builder(dataset, data_dir, embedded="scenes")
     features = builder.info.features
-    objects = getattr(features, "get", {}.get)("objects")
+    objects = features["objects"] if "objects" in features else None  # noqa: SIM401, it has no get
     objects = getattr(objects, "feature", objects)
     if "image" not in features or objects is None or "bbox" not in objects or "label" not in objects:
         raise ValueError(f"{dataset} is not a set of images with boxes: it has {', '.join(features)}")

@@ -20,10 +20,12 @@ SKIN = ("#f1c9a5", "#c68642", "#8d5524", "#5c3a1e", "#e0ac69")
 FUR = ("#6b4a2b", "#2d2a28", "#b98d5a", "#8a8a86", "#ddd6c8", "#4a3726")
 
 
-def source():
-    """All scenes, for `recipes.data.boxes.load`."""
+def source(wanted=tuple(COUNTS)):
+    """The scenes of the splits that are wanted, for `recipes.data.boxes.load`."""
     splits = {}
     for part, (split, count) in enumerate(COUNTS.items()):
+        if split not in wanted:
+            continue
         rows = splits[split] = []
         for number in range(count):
             image, objects = draw(seed=[part, number])
@@ -44,11 +46,11 @@ def draw(seed):
         tall = random.uniform(0.75, 1.25) * (22 + 105 * near) * {"person": 1.0, "car": 0.6, "animal": 0.55}[name]
         figure = _figure(random, name, tall)
         left = int(random.uniform(-0.3 * figure.width, WIDTH - 0.7 * figure.width))
-        layer = Image.new("RGBA", page.size)
-        layer.paste(figure, (left, round(foot) - figure.height))
-        whole = (np.asarray(figure)[..., 3] > 127).sum()
-        cover = np.asarray(layer)[..., 3] > 127
-        page = Image.alpha_composite(page, layer)
+        corner, alpha = (left, round(foot) - figure.height), figure.getchannel("A")
+        page.paste(figure, corner, alpha)
+        layer = Image.new("L", page.size)
+        layer.paste(alpha, corner)
+        cover, whole = np.asarray(layer) > 127, (np.asarray(alpha) > 127).sum()
         covers = [(seen & ~cover, area) for seen, area in covers] + [(cover, whole)]
         names.append(name)
     objects = []
@@ -58,7 +60,7 @@ def draw(seed):
             continue
         objects.append((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1, name))
     pixels = np.asarray(page.convert("RGB")).astype(np.float32) * random.uniform(0.7, 1.15)
-    pixels += random.normal(0, random.uniform(2, 8), pixels.shape)
+    pixels += random.uniform(2, 8) * random.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), objects
 
 
@@ -74,7 +76,7 @@ def _background(random, horizon):
         noise = np.asarray(noise.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.float32) / 127.5 - 1
         page[horizon:] += strength * noise[horizon:, :, None]
         page[:horizon] += 0.3 * strength * noise[:horizon, :, None]
-    image = Image.fromarray(page.clip(0, 255).astype(np.uint8)).convert("RGBA")
+    image = Image.fromarray(page.clip(0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(image)
     for _ in range(random.integers(0, 6)):
         x, foot = random.uniform(0, WIDTH), horizon + random.uniform(-2, 10)
