@@ -32,7 +32,7 @@ from zoo.metrics import MeanAveragePrecision
 from zoo.yolo import Detector
 
 TASK = "object detection"
-Size = Literal["nano", "small", "medium"]
+Size = Literal["nano", "small", "medium"] | tuple[float, float]
 IOU = 0.6  # overlap above which two boxes of a class mean the same thing
 LETTERBOX = (
     "outside: the image fits into image_size with its proportions, in the middle of grey (114)",
@@ -87,7 +87,7 @@ def train(
         classes: Classes to learn; by default all of the data set.
         image_size: Height and width of the model's images, multiples of 32; or one number, the longest side, where
             the other one is that of the data set's images.
-        size: nano (3 million parameters), small (11) or medium (26).
+        size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
         epochs: Passes over the data; by default 12,000 images in all, in 40 to 300 epochs.
         batch_size: Images per step; by default 16, and less for a small set, so that an epoch has 4 steps.
         optimizer: adamw or sgd (with Nesterov momentum 0.937).

@@ -184,4 +184,22 @@ ROWS = [
             ({"weights": "imagenet"}, "weights must be None"),
         ],
     ),
+    Row(
+        builder=zoo.yolo,
+        parameters=3_167_776,
+        small={"input_shape": (64, 32, 3), "num_classes": 3, "size": (0.1, 0.0625), "reg_max": 4},
+        inputs={"image": (64, 32, 3)},
+        outputs={"boxes": (42, 16), "scores": (42, 3)},
+        refused=[
+            ({"input_shape": (100, 64, 3)}, "multiples of 32, got 100 x 64"),
+            ({"input_shape": (64, 64)}, "input_shape"),
+            ({"num_classes": 0}, "num_classes"),
+            ({"size": "huge"}, "nano, small, medium or .*'huge'"),
+            ({"size": (0, 1)}, "positive"),
+            ({"reg_max": 1}, "reg_max"),
+            ({"weights": "imagenet"}, "weights must be None"),
+            ({"weights": "lion.keras"}, "no model file lion.keras"),
+            ({"weights": "lion.h5"}, "no model file lion.h5"),
+        ],
+    ),
 ]
