@@ -17,6 +17,7 @@ import zoo
 from recipes import yolo as recipe
 from recipes.data import boxes as data
 from recipes.data import scenes, video
+from zoo import export
 from zoo.boxes import anchors, complete_iou, decode, detect, iou, non_maximum_suppression
 from zoo.losses import Detection, assign
 from zoo.metrics import MeanAveragePrecision
@@ -170,54 +171,52 @@ def test_the_loss_of_the_truth_is_small_and_each_mistake_costs():
     assert Detection.from_config(loss.get_config()).get_config() == loss.get_config()
 
 
-def toy(random, count=8, size=64):
-    """Images of dark squares and bright discs: float32 (count, size, size, 3), targets (count, 4, 5)."""
+def toy(count=8, size=64):
+    """Images of squares and discs: float32 (count, size, size, 3), targets (count, 4, 5); the first ones are empty."""
+    random = np.random.default_rng(0)
     images, targets = [], np.full((count, 4, 5), -1, np.float32)
     for number in range(count):
-        image = Image.new("RGB", (size, size), "#808080")
-        pen = ImageDraw.Draw(image)
-        for row in range(number % 3):
-            left, top = random.integers(0, size // 2, 2)
-            side = random.integers(14, 30)
-            box = [left, top, left + side, top + side]
-            if row == 0:
-                pen.rectangle((left, top, left + side - 1, top + side - 1), fill="#101018")
-            else:
-                pen.ellipse((left, top, left + side - 1, top + side - 1), fill="#f0e050")
-            targets[number, row] = [*box, row]
+        image, rows = drawing(random, size, size)
+        if number < 2:
+            image, rows = Image.new("RGB", image.size, "#90a0a0"), []
+        for row, (*box, name) in enumerate(rows):
+            targets[number, row] = [*box, NAMES.index(name)]
         images.append(np.asarray(image) / np.float32(255))
     return np.stack(images), targets
 
 
-def mean_average_precision(model, x, y, **options):
-    metric = MeanAveragePrecision(y[..., 4].astype(int).max() + 1)
-    metric.update_state(y, detect(model.predict_on_batch(x), x.shape[1:3], confidence=0.001, **options))
-    return metric.result()["mAP50"]
-
-
-def test_eight_images_are_learnt_by_heart(tmp_path):
+@pytest.fixture(scope="session")
+def learnt(shapes, tmp_path_factory):
+    """The folder of a model that knows the eight training images of `shapes` by heart, with a card."""
     keras.utils.set_random_seed(1)
-    x, y = toy(np.random.default_rng(0))
-    model = zoo.yolo((64, 64, 3), 2, size=(0.1, 0.125))
-    model.compile(keras.optimizers.Adam(0.01), loss=Detection((64, 64)), jit_compile=False)
-    first = model.evaluate(x, y, verbose=0)
-    model.fit(x, y, epochs=60, batch_size=8, verbose=0)
-    x2 = np.repeat(x, 1, axis=0)
-    for _ in range(30):  # the averages of the normalisation follow
-        model.fit(x2, y, epochs=3, batch_size=8, verbose=0)
-        if mean_average_precision(model, x, y) > 0.95:
-            break
-    assert mean_average_precision(model, x, y) > 0.95
-    assert model.evaluate(x, y, verbose=0) < 0.5 * first
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")  # with its loss
-    assert isinstance(again, Detector) and again.evaluate(x, y, verbose=0) == pytest.approx(
-        model.evaluate(x, y, verbose=0), rel=1e-5
-    )
+    split = data.load(shapes, image_size=(96,), splits=("train",)).split("train")
+    pages, boxes = data.letterboxed(split)
+    x, y = np.concatenate([pages, pages[:1] * 0 + data.GREY]) / np.float32(255), data.pad([*boxes, boxes[0][:0]], 3)
+    model = zoo.yolo((96, 96, 3), 2, size=(0.1, 0.125))
+    model.compile(keras.optimizers.Adam(0.01), loss=Detection((96, 96)), jit_compile=False)
+    first = model.evaluate(x, y, batch_size=9, verbose=0)
+    model.fit(x, y, epochs=120, batch_size=9, verbose=0)
+    folder = tmp_path_factory.mktemp("learnt")
+    model.save(folder / "model.keras")
+    (folder / "card.json").write_text(json.dumps({"name": "yolo", "dataset": {"classes": ["disc", "square"]}}))
+    return folder, model, x, y, first
+
+
+def test_eight_images_are_learnt_by_heart(learnt):
+    folder, model, x, y, first = learnt
+    metric = MeanAveragePrecision(2)
+    metric.update_state(y, detect(model(x), (96, 96), confidence=0.001))
+    assert metric.result()["mAP50"] > 0.95
+    last = model.evaluate(x, y, batch_size=9, verbose=0)
+    assert last < 0.3 * first
+    assert len(detect(model(x[-1:]), (96, 96), confidence=0.3)[0]["scores"]) == 0  # the empty one
+    again = keras.saving.load_model(folder / "model.keras")  # with its loss
+    assert isinstance(again, Detector) and again.loss.get_config() == model.loss.get_config()
+    assert again.evaluate(x, y, batch_size=9, verbose=0) == pytest.approx(last, rel=1e-4)
 
 
 def test_two_replicas_and_mixed_precision():
-    x, y = toy(np.random.default_rng(0))
+    x, y = toy()
     devices = [item.name for item in tf.config.list_logical_devices("CPU")][:2]
     strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
     with strategy.scope():
@@ -234,7 +233,7 @@ def test_two_replicas_and_mixed_precision():
 
 def test_the_loss_on_jax_is_that_on_tensorflow(tmp_path):
     keras.utils.set_random_seed(2)
-    x, y = toy(np.random.default_rng(0))
+    x, y = toy()
     model = zoo.yolo((64, 64, 3), 2, size=TINY)
     model.save(tmp_path / "model.keras")
     outputs = model(x)
@@ -586,7 +585,7 @@ def test_the_mosaic_is_closed_at_the_end_and_colours_change():
     np.testing.assert_allclose(same, x, atol=1e-5)
     darker = data.jitter(x, tf.constant([1, 2]), 0.0, 0.0, 0.4).numpy()
     factors = (darker / x).reshape(4, -1)
-    assert 0.6 <= factors.min() and factors.max() <= 1.4 and np.ptp(factors[:, 0]) > 0.01
+    assert factors.min() >= 0.6 and factors.max() <= 1.4 and np.ptp(factors[:, 0]) > 0.01
     np.testing.assert_allclose(factors, factors[:, :1].repeat(192, axis=1), rtol=1e-3)
 
 
@@ -717,123 +716,100 @@ def shapes(pictures, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
-def shapes_run(shapes, tmp_path_factory):
-    """The folder and the answer of a short training."""
-    folder = tmp_path_factory.mktemp("yolo")
-    answer = recipe.train(
-        dataset=str(shapes),
-        image_size=(96,),
-        size=(0.1, 0.125),
-        epochs=60,
-        batch_size=8,
-        learning_rate=0.01,
-        mosaic=0.3,
-        close_mosaic=30,
-        scale=0.2,
-        validate_every=20,
-        precision="float32",
-        output=folder,
-    )
-    return folder, answer
-
-
-def test_training_learns_and_says_so_in_its_card(shapes_run):
-    folder, answer = shapes_run
-    assert answer["metrics"]["mAP50"] > 0.6 and answer["split"] == "validation"
-    card = json.loads((folder / "card.json").read_text())
+def test_training_leaves_model_card_and_pictures(shapes, learnt, tmp_path):
+    options = {"dataset": str(shapes), "image_size": (96,), "size": (0.1, 0.125), "mosaic": 0.3, "precision": "float32"}
+    start = str(learnt[0] / "model.keras")
+    answer = recipe.train(epochs=2, validate_every=2, learning_rate=1e-4, weights=start, output=tmp_path, **options)
+    assert answer["metrics"]["mAP50"] > 0.3 and answer["split"] == "validation"  # it goes on where it was
+    card = json.loads((tmp_path / "card.json").read_text())
     assert card["builder"] == "yolo" and card["dataset"]["form"] == "Pascal VOC" and card["image_size"] == [96, 96]
     assert card["dataset"]["splits"] == {"train": 8, "validation": 4} and card["dataset"]["boxes"]["train"] == 16
     assert next(iter(card["metrics"])) == "mAP50" and card["files"][0]["metrics"] == card["metrics"]
-    history = (folder / "history.csv").read_text().splitlines()
-    assert len(history) == 61 and sum("nan" not in line for line in history) == 4
-    best = max(float(line.split(",")[2]) for line in history[1:] if "nan" not in line)
-    assert card["training"]["validation"]["mAP50"] == pytest.approx(best)
-    assert answer["metrics"]["mAP50"] == pytest.approx(best, abs=0.02)
-    written = {path.name for path in folder.iterdir() if path.is_file()}
+    history = (tmp_path / "history.csv").read_text().splitlines()
+    assert history[0] == "epoch,loss,val_mAP50,val_mAP50-95,seconds" and len(history) == 3
+    assert "nan" in history[1] and "nan" not in history[2]
+    assert card["training"]["validation"]["mAP50"] == pytest.approx(float(history[2].split(",")[2]))
+    assert answer["metrics"]["mAP50"] == pytest.approx(float(history[2].split(",")[2]), abs=0.02)
+    written = {path.name for path in tmp_path.iterdir() if path.is_file()}
     pictures = {"curves.png", "curves_precision_recall.png", "confusion_matrix.png", "worst.png"}
     assert written == {"model.keras", "card.json", "history.csv", "config.json"} | pictures
 
 
-def test_evaluate_and_export_agree_on_every_file(shapes, shapes_run, capfd, tmp_path):
-    folder, answer = shapes_run
-    options = ("--model", folder, "--dataset", shapes, "--output", tmp_path)
-    status, measured, _ = run_json(capfd, "evaluate", "yolo", *options, "--split", "val")
-    assert status == 0 and measured["metrics"] == pytest.approx(answer["metrics"])
-    assert measured["images"] == 4 and measured["boxes"] == 8
-    assert json.loads((tmp_path / "evaluation.json").read_text())["split"] == "validation"
+def test_evaluate_and_export_agree_on_every_file(shapes, learnt, capfd, tmp_path):
+    options = ("--model", learnt[0], "--dataset", shapes, "--split", "train", "--output", tmp_path)
+    status, measured, _ = run_json(capfd, "evaluate", "yolo", *options)
+    assert status == 0 and measured["metrics"]["mAP50"] > 0.95
+    assert measured["images"] == 8 and measured["boxes"] == 16
+    assert json.loads((tmp_path / "evaluation.json").read_text())["split"] == "train"
     status, files, _ = run_json(capfd, "export", "yolo", *options, "--quantize", "none", "int8")
     assert status == 0 and [entry["file"] for entry in files["files"]] == ["model.tflite", "model_int8.tflite"]
     plain, small = files["files"]
-    assert plain["metrics"]["mAP50"] == pytest.approx(measured["metrics"]["mAP50"], abs=0.02)
+    assert plain["metrics"]["mAP50"] == pytest.approx(measured["metrics"]["mAP50"], abs=0.01)
     assert plain["max_abs_difference"] < 1e-3 and small["bytes"] < 0.6 * plain["bytes"]
-    assert small["metrics"]["mAP50"] > measured["metrics"]["mAP50"] - 0.15
-    assert "NON_MAX_SUPPRESSION_V4" in plain["operations"] and plain["metrics"] != small["metrics"]
+    assert small["metrics"]["mAP50"] > 0.85
+    assert "NON_MAX_SUPPRESSION_V4" in plain["operations"]
     finder = recipe.Finder(tmp_path / "model.tflite")
     assert finder.labels == ["disc", "square"] and finder.model.metadata["letterbox"].startswith("outside")
 
 
-def test_an_exported_file_may_be_raw_and_fit_the_image_itself(shapes_run, pictures, tmp_path):
-    finder = recipe.Finder(shapes_run[0])
-    image = pictures[9][0]
+def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, tmp_path):
+    finder = recipe.Finder(learnt[0])
+    image = pictures[2][0]
     expected = finder.on_image(image, confidence=0.3)
-    from zoo import export
-
-    for detections, suffix in (("raw", "saved_model"), ("final", "saved_model_2")):
+    assert len(expected["scores"]) == 2
+    for detections in ("raw", "final"):
         endpoint = export.detection_endpoint(finder.model, detections=detections, input_size=(90, 120))
-        serve = export.export(
+        path = export.export(
             finder.model,
-            tmp_path / suffix,
+            tmp_path / detections,
             endpoints={export.ENDPOINT: endpoint},
             labels=finder.labels,
             metadata={"detections": detections},
         )
-        inside = recipe.Finder(serve)
+        inside = recipe.Finder(path)
         found = inside.on_image(image, confidence=0.3)
-        assert inside.image_size == (90, 120)
-        assert found["classes"].tolist() == expected["classes"].tolist()
-        np.testing.assert_allclose(found["scores"], expected["scores"], atol=0.03)  # it shrinks in another way
-        np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=3)
+        assert inside.image_size == (90, 120) and set(found["classes"]) == set(expected["classes"])
+        for box, label in zip(found["boxes"], found["classes"], strict=True):
+            (same,) = np.flatnonzero(expected["classes"] == label)
+            np.testing.assert_allclose(box, expected["boxes"][same], atol=3)  # the image is shrunk in another way
     with pytest.raises(ValueError, match="final or raw, got 'some'"):
         export.detection_endpoint(finder.model, detections="some")
 
 
-def test_predict_images_folders_and_videos(shapes_run, pictures, capfd, tmp_path):
+def test_predict_images_folders_and_videos(learnt, pictures, capfd, tmp_path):
     (tmp_path / "in").mkdir()
-    for number in (8, 9):
+    for number in (0, 1):
         pictures[number][0].save(tmp_path / "in" / f"p{number}.png")
     (tmp_path / "in" / "text.jpg").write_text("no image")
-    large = pictures[8][0].resize((360, 270))
+    large = pictures[0][0].resize((360, 270))
     large.save(tmp_path / "large.png")
     with video.Writer(tmp_path / "film.mp4", 10, (120, 90)) as film:
-        for number in (8, 9, 10):
+        for number in (0, 1, 2):
             film.write(np.asarray(pictures[number][0]))
     status, answer, err = run_json(
         capfd, "predict", "yolo", tmp_path / "in", tmp_path / "large.png", tmp_path / "film.mp4",
-        "--model", shapes_run[0], "--output", tmp_path / "out", "--confidence", "0.3",
+        "--model", learnt[0], "--output", tmp_path / "out", "--confidence", "0.3",
     )  # fmt: skip
     assert status == 0 and "text.jpg" in err and len(answer["skipped"]) == 1
     first, second, third, film = answer["predictions"]
     assert first["size"] == [120, 90] and third["size"] == [360, 270] and film["frames"] == 3
     assert film["frames_per_second"] > 0 and len(film["detections"]) == 3
-    for one, number in ((first, 8), (second, 9)):
-        for left, top, right, lower, name in pictures[number][1]:
-            row = next(row for row in one["detections"] if row["class"] == name)
-            assert plain_iou([row["left"], row["top"], row["right"], row["lower"]], [left, top, right, lower]) > 0.5
-    for row in third["detections"]:  # the same in the pixels of the larger image
-        near = [other for other in first["detections"] if other["class"] == row["class"]]
-        assert any(abs(row["left"] - 3 * other["left"]) < 12 for other in near)
+    for one, number, factor in ((first, 0, 1), (second, 1, 1), (third, 0, 3)):
+        for *box, name in pictures[number][1]:
+            (row,) = (row for row in one["detections"] if row["class"] == name)
+            sides = [row[side] / factor for side in ("left", "top", "right", "lower")]
+            assert plain_iou(sides, box) > 0.6
     lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     total = sum(len(one["detections"]) for one in (first, second, third)) + sum(map(len, film["detections"]))
     assert lines[0] == "file,frame,class,confidence,left,top,right,lower" and len(lines) == 1 + total
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"p8.png", "p9.png", "large.png", "film.mp4", "predictions.json", "predictions.csv"}
+    assert names == {"p0.png", "p1.png", "large.png", "film.mp4", "predictions.json", "predictions.csv"}
     drawn = np.asarray(Image.open(tmp_path / "out" / "large.png"))
     assert drawn.shape == (270, 360, 3) and (drawn != np.asarray(large)).any()
     with video.Reader(tmp_path / "out" / "film.mp4") as frames:
         assert frames.size == (120, 90) and len(list(frames)) == 3
     status, answer, _ = run_json(
-        capfd, "predict", "yolo", tmp_path / "large.png", "--model", shapes_run[0], "--classes", "disc",
+        capfd, "predict", "yolo", tmp_path / "large.png", "--model", learnt[0], "--classes", "disc",
         "--output", tmp_path / "discs", "--confidence", "0.05",
     )  # fmt: skip
     assert status == 0 and {row["class"] for row in answer["predictions"][0]["detections"]} == {"disc"}
@@ -873,16 +849,16 @@ def test_confusions_and_the_best_confidence_by_hand():
     ],
     ids=lambda value: " ".join(value)[:40],
 )
-def test_wrong_input_is_one_clear_line(arguments, words, shapes_run, capfd, tmp_path, monkeypatch):
+def test_wrong_input_is_one_clear_line(arguments, words, learnt, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     verb, *rest = arguments
-    model = ["--model", shapes_run[0]] if verb == "predict" else []
+    model = ["--model", learnt[0]] if verb == "predict" else []
     line = refused(capfd, verb, "yolo", *rest, *model)
     assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("*.*"))  # nothing half-written
 
 
-def test_wrong_files_are_one_clear_line(shapes_run, shapes, pictures, capfd, tmp_path, monkeypatch):
+def test_wrong_files_are_one_clear_line(learnt, shapes, pictures, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     zoo.mnist_cnn(filters=(4,)).save("digits.keras")
     write_voc(
@@ -893,7 +869,7 @@ def test_wrong_files_are_one_clear_line(shapes_run, shapes, pictures, capfd, tmp
     with video.Writer(tmp_path / "film.mp4", 10, (120, 90)) as film:
         for _ in range(40):
             film.write(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
-    model = ("--model", shapes_run[0])
+    model = ("--model", learnt[0])
     for arguments, words in (
         (["predict", "digits.keras", *model], ["digits.keras is not an image"]),
         (["predict", "other/JPEGImages/p0.png", "--model", "digits.keras"], ["digits.keras is not a detector"]),
