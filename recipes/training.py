@@ -8,6 +8,7 @@ import contextlib
 import csv
 import functools
 import inspect
+import io
 import itertools
 import json
 import math
@@ -17,10 +18,12 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -281,6 +284,45 @@ def save_model(model, path):
     """Writes a `.keras` file, optimizer included, whole or not at all."""
     with atomic(path) as partial:
         model.save(partial)
+
+
+def save_compact(model, path, *, bits=5):
+    """Writes a `.keras` file of about a byte per weight, whole or not at all.
+
+    Kernels keep their sign, exponent and `bits` bits of the fraction, all else stands in float32; the file opens like
+    any other.
+
+    Args:
+        model: An uncompiled Keras model in float32.
+        path: Where to write.
+        bits: Bits of the fraction to keep, 1 to 10: a weight changes by at most 2 ** -(bits + 1) of itself.
+    """
+    if not 1 <= bits <= 10:
+        raise ValueError(f"bits must be in 1 to 10, got {bits}")
+    weights, name = io.BytesIO(), "model.weights.h5"
+
+    def copy(key, value):
+        if isinstance(value, h5py.Group):
+            small.require_group(key).attrs.update(value.attrs)
+            return
+        array = value[()]
+        options = {}
+        if array.ndim > 1:
+            fraction, exponent = np.frexp(array)
+            array = np.ldexp(np.round(fraction * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent).astype(np.float16)
+            options = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+        small.create_dataset(key, data=array, **options).attrs.update(value.attrs)
+
+    with atomic(path) as partial:
+        model.save(partial)
+        with zipfile.ZipFile(partial) as archive:
+            files = {entry: archive.read(entry) for entry in archive.namelist()}
+        with h5py.File(io.BytesIO(files[name]), "r") as whole, h5py.File(weights, "w") as small:
+            small.attrs.update(whole.attrs)
+            whole.visititems(copy)
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for entry, content in files.items():
+                archive.writestr(entry, weights.getvalue() if entry == name else content)
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -2,6 +2,11 @@
 
 Data: drawn scenes of people, cars and animals, which need no network; folders in the form of Pascal VOC, COCO JSON or
 YOLO, told apart by themselves; or voc/2007, voc/2012 and coco/2017 of tensorflow-datasets.
+
+    zoo train yolo --dataset bccd --epochs 80 --flip both --validate-every 4 --compact
+
+finds the blood cells of BCCD (205 images for training, from scratch); the figure it reached is in the card of the
+published model. The validation split chose the epoch and nothing else.
 """
 
 import contextlib
@@ -29,7 +34,7 @@ from recipes.data import images, video
 from zoo import export as exporting
 from zoo import pretrained
 from zoo.metrics import MeanAveragePrecision
-from zoo.yolo import Detector
+from zoo.yolo import Detector, fitted
 
 TASK = "object detection"
 Size = Literal["nano", "small", "medium"] | tuple[float, float]
@@ -58,9 +63,9 @@ def train(
     learning_rate: float | None = None,
     weight_decay: float = 0.05,
     gradient_clip: float = 10.0,
-    mosaic: float = 1.0,
+    mosaic: float = 0.7,
     close_mosaic: int | None = None,
-    scale: float = 0.5,
+    scale: float = 0.4,
     translate: float = 0.1,
     flip: Literal["none", "horizontal", "both"] = "horizontal",
     hue: float = 0.015,
@@ -70,6 +75,7 @@ def train(
     validate_every: int | None = None,
     patience: int | None = None,
     unlabelled: data.Unlabelled = "refuse",
+    compact: bool = False,
     seed: int = 0,
     deterministic: bool = True,
     precision: training.Precision | None = None,
@@ -89,13 +95,13 @@ def train(
             the other one is that of the data set's images.
         size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
         epochs: Passes over the data; by default 12,000 images in all, in 40 to 300 epochs.
-        batch_size: Images per step; by default 16, and less for a small set, so that an epoch has 4 steps.
+        batch_size: Images per step; by default 8, and less for a small set, so that an epoch has 4 steps.
         optimizer: adamw or sgd (with Nesterov momentum 0.937).
-        learning_rate: Highest learning rate, after a warm-up and before a cosine; by default 0.002, of sgd 0.01.
+        learning_rate: Highest learning rate, after a warm-up and before a cosine; by default 0.0015, of sgd 0.01.
         weight_decay: Decoupled weight decay, of the kernels only.
         gradient_clip: Largest norm of all gradients together.
         mosaic: Share of the images that are put together from four.
-        close_mosaic: Last epochs without mosaic; by default a tenth.
+        close_mosaic: Last epochs without mosaic; by default a sixth.
         scale: Images are drawn by a factor of 1 - scale to 1 + scale.
         translate: Images are shifted by up to this share of their sides.
         flip: none, horizontal (left and right) or both.
@@ -108,6 +114,7 @@ def train(
             30 of them.
         patience: Epochs without a better mAP50 after which training stops; by default never.
         unlabelled: What becomes of an image of a YOLO folder without a label file: refuse, background or skip.
+        compact: Whether to write the model with a byte per weight instead of four; the figures are those of that file.
         seed: Seed of weights, order and augmentation.
         deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
         precision: Precision of the computation; by default mixed_bfloat16 where the processor computes with it, else
@@ -140,10 +147,10 @@ def train(
     known, validation = boxes.split("train"), boxes.split("validation")
     _report(boxes)
     replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(16, max(4, len(known) // 4))) / replicas) * replicas
+    batch_size = math.ceil((batch_size or min(8, max(4, len(known) // 4))) / replicas) * replicas
     batch_size, steps, _ = training.execution_plan(len(known), batch_size)
     epochs = epochs or min(300, max(40, round(12_000 / len(known))))
-    close_mosaic = epochs // 10 if close_mosaic is None else close_mosaic
+    close_mosaic = epochs // 6 if close_mosaic is None else close_mosaic
     validate_every = validate_every or max(1, epochs // 30)
     precision = precision or _fast_precision()
     image_size = known.images.shape[1:3]
@@ -206,7 +213,8 @@ def train(
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
     _take_averages(model)
-    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+    save = training.save_compact if compact else training.save_model
+    save(exporting.float32_copy(model), run.folder / "model.keras")
     cards.write(run.folder, card)
     split = "test" if "test" in boxes.splits else "validation"
     finder = Finder(run.folder)
@@ -395,6 +403,7 @@ def export(
     confidence: float = 0.01,
     iou: float = IOU,
     max_detections: int = 100,
+    latency_at: tuple[int, ...] = (),
     dataset: str | None = None,
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
     data_dir: Path | None = None,
@@ -415,6 +424,7 @@ def export(
         confidence: Least confidence of a final detection.
         iou: Overlap above which two final boxes of a class mean the same thing.
         max_detections: Number of final detections, at most.
+        latency_at: Sides of square images at which the latency of TFLite files is measured as well.
         dataset: Data to measure on; by default scenes, for a model of the drawn scenes only. Its training split, if
             it has one, shows int8 the range of the activations.
         split: Part of the data set to measure on; by default test, or validation where there is no test split.
@@ -427,6 +437,8 @@ def export(
     if input_size is not None and min(input_size) < 1:
         raise ValueError(f"input_size is height and width in pixels, got {input_size}")
     finder = Finder(model).keras_only()
+    if any(side < 32 or side % 32 for side in latency_at):
+        raise ValueError(f"latency_at is multiples of 32, got {', '.join(map(str, latency_at))}")
     dataset = dataset or "scenes"
     boxes, split, part = _part(finder, dataset, split, representative=True, data_dir=data_dir)
     reference = measure(finder, part, finder.labels)
@@ -489,6 +501,7 @@ def export(
             "threads": 2 if path.suffix == ".tflite" else None,
             "detections": detections,
             "image_size": metadata["image_size"],
+            **_latencies_at(finder, path, latency_at, typical),
         }
 
     card = finder.card or {"name": "yolo", "task": TASK, "dataset": {"classes": finder.labels}}
@@ -588,6 +601,28 @@ def _part(finder, dataset, split, *, representative=False, **options):
     boxes = finder.datasets(dataset, splits=wanted, **options)
     split = split or next(name for name in ("test", "validation", "train") if name in boxes.splits)
     return boxes, split, boxes.split(split)
+
+
+def _latencies_at(finder, path, sides, typical):
+    """Milliseconds with two threads of the same network for square images, as a card has it."""
+    if path.suffix != ".tflite" or not sides:
+        return {}
+    quantize = exporting.load(path).metadata["quantize"]
+    found = {}
+    for side in sides:
+        network = fitted(exporting.float32_copy(finder.model), (side, side, 3), len(finder.labels))
+        pages = np.stack([np.asarray(Image.fromarray(page).resize((side, side))) for page in typical[:20]])
+        with tempfile.TemporaryDirectory() as folder:
+            file = exporting.export(
+                network,
+                Path(folder, "model.tflite"),
+                quantize=quantize,
+                endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
+                representative_data=pages if quantize == "int8" else None,
+            )
+            run = exporting.load(file, threads=2)
+            found[f"{side} x {side}"] = round(timing.latency(lambda run=run, pages=pages: run(image=pages[:1])), 4)
+    return {"latency_ms_at": found}
 
 
 def _inputs(paths):
@@ -775,7 +810,7 @@ def _fast_precision():
 
 def _optimizer(kind, learning_rate, weight_decay, clip, steps, epochs):
     """AdamW or SGD with warm-up, cosine, clipped gradients and averaged weights."""
-    learning_rate = learning_rate or {"adamw": 2e-3, "sgd": 1e-2}[kind]
+    learning_rate = learning_rate or {"adamw": 1.5e-3, "sgd": 1e-2}[kind]
     total = steps * epochs
     warm_up = min(max(3 * steps, 50), total // 5 + 1)
     schedule = keras.optimizers.schedules.CosineDecay(

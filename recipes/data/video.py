@@ -43,7 +43,8 @@ class Reader:
             self._container = _open_camera(av, source) if isinstance(source, int) else av.open(str(source))
             stream = self._container.streams.video[0]
             stream.thread_type = "AUTO"
-            first = next(self._container.decode(stream))
+            self._frames = self._container.decode(stream)
+            first = next(self._frames)
         except (av.FFmpegError, IndexError, StopIteration, OSError) as error:
             if isinstance(source, int):
                 raise ValueError(f"there is no camera {source} that can be opened") from error
@@ -71,7 +72,7 @@ class Reader:
         seen, cause = 1, None
         yield _upright(self._first)
         try:
-            for frame in self._container.decode(video=0):
+            for frame in self._frames:  # the same iterator: a new one would lose what the decoder holds
                 seen += 1
                 yield _upright(frame)
         except self._av.FFmpegError as error:
