@@ -1,6 +1,7 @@
 """Detection: boxes, assignment, loss and metric against other implementations, data in every form, every verb."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from commands import refused, run_json
 from PIL import Image, ImageDraw
 
 import zoo
+from recipes import training
 from recipes import yolo as recipe
 from recipes.data import boxes as data
 from recipes.data import scenes, video
@@ -886,3 +888,43 @@ def test_wrong_files_are_one_clear_line(learnt, shapes, pictures, capfd, tmp_pat
     whole = Path("film.mp4").read_bytes()
     Path("cut.mp4").write_bytes(whole[: len(whole) // 2])
     assert "cut.mp4" in refused(capfd, "predict", "yolo", "cut.mp4", *model)
+
+
+def test_a_compact_file_is_a_third_and_nearly_the_same(tmp_path):
+    model = zoo.yolo((32, 32, 3), 2, size=(0.1, 0.125))
+    model.save(tmp_path / "plain.keras")
+    training.save_compact(model, tmp_path / "compact.keras")
+    sizes = [(tmp_path / name).stat().st_size for name in ("compact.keras", "plain.keras")]
+    assert sizes[0] < 0.5 * sizes[1]  # most of so small a model is its names
+    for one, other in zip(
+        model.get_weights(), keras.saving.load_model(tmp_path / "compact.keras").get_weights(), strict=True
+    ):
+        assert other.dtype == "float32" and (np.abs(one - other) <= np.abs(one) / 64 + 1e-6).all()
+    with pytest.raises(ValueError, match="bits must be in 1 to 10, got 0"):
+        training.save_compact(model, tmp_path / "none.keras", bits=0)
+
+
+def test_an_epoch_without_a_figure_is_never_the_best(tmp_path):
+    run = training.Run("x", tmp_path, {}, [{"figure": value} for value in (math.nan, 0.5, math.nan)])
+    checkpoint = training._Checkpoint(run, "figure", "max", 3)
+    assert not checkpoint.is_best() and not checkpoint.out_of_patience()
+    run.history += [{"figure": 0.6}]
+    assert checkpoint.is_best()
+    run.history += [{"figure": value} for value in (math.nan, 0.55, math.nan)]
+    assert not checkpoint.is_best() and checkpoint.out_of_patience()
+
+
+# Published
+
+
+def test_the_published_model_finds_blood_cells(real_data, capfd, tmp_path):
+    options = ("--dataset", real_data / "bccd", "--split", "val", "--output", tmp_path)
+    status, answer, _ = run_json(capfd, "evaluate", "yolo", *options)
+    card = zoo.pretrained.card("yolo")
+    assert status == 0 and answer["images"] == 87 and answer["metrics"]["mAP50"] >= 0.85
+    assert answer["metrics"]["mAP50"] == pytest.approx(card["metrics"]["mAP50"], abs=0.005)
+    assert card["licence"]["data"] == "MIT" and card["training"]["command"].startswith("zoo train yolo --dataset bccd")
+    small = next(entry for entry in card["files"] if entry["file"] == "model.tflite")
+    assert small["quantize"] == "int8" and small["bytes"] <= 4_000_000
+    assert small["metrics"]["mAP50"] > card["metrics"]["mAP50"] - 0.02
+    assert set(small["latency_ms_at"]) == {"320 x 320", "416 x 416"}
