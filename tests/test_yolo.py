@@ -305,8 +305,10 @@ def test_keras_cv_detector_becomes_ours(tmp_path):
     np.testing.assert_allclose(found["boxes"], expected["boxes"], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(keras.ops.sigmoid(found["scores"]), expected["classes"], atol=1e-4)
     theirs.save(tmp_path / "theirs.keras")
-    again = zoo.yolo((64, 96, 3), 4, weights=tmp_path / "theirs.keras")
-    np.testing.assert_allclose(again(x / 255)["boxes"], expected["boxes"], rtol=1e-4, atol=1e-4)
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    for options in ({"weights": tmp_path / "theirs.keras"}, {"weights": tmp_path / "theirs.weights.h5"}):
+        again = zoo.yolo((64, 96, 3), 4, size=(1 / 3, 0.125), **options)
+        np.testing.assert_allclose(again(x / 255)["boxes"], expected["boxes"], rtol=1e-4, atol=1e-4)
 
 
 # The metric
@@ -373,6 +375,23 @@ def test_mean_average_precision_is_that_of_pycocotools(seed, capfd):
     assert 0.05 < result["mAP50-95"] < 0.9
     assert result["mAP50-95"] == pytest.approx(stats[0], abs=1e-6)
     assert result["mAP50"] == pytest.approx(stats[1], abs=1e-6)
+    np.testing.assert_allclose(metric.average_precisions(), precision.mean(axis=1), atol=1e-6)
+
+
+def test_mean_average_precision_of_real_boxes_is_that_of_pycocotools(real_data, capfd):
+    split = data.load(real_data / "bccd", image_size=(64,), splits=("validation",)).split("validation")
+    random, targets, detections = np.random.default_rng(4), [], []
+    for rows in split.boxes:
+        rows = rows * [10, 10, 10, 10, 1]  # nearly the pixels of the photographs
+        right, down = random.normal(0, 8, 2)
+        moved = rows[random.random(len(rows)) < 0.9] + [right, down, right, down, 0]
+        boxes, scores = np.concatenate([moved, moved - [9, 9, 9, 9, 0]]), random.random(2 * len(moved))
+        targets.append(rows)
+        detections.append({"boxes": boxes[:, :4], "scores": scores, "classes": boxes[:, 4].astype(int)})
+    stats, precision = by_pycocotools(targets, detections, 3, capfd)
+    metric = MeanAveragePrecision(3)
+    metric.update_state(targets, detections)
+    assert metric.result()["mAP50-95"] == pytest.approx(stats[0], abs=1e-6) and 0.1 < stats[0] < 0.9
     np.testing.assert_allclose(metric.average_precisions(), precision.mean(axis=1), atol=1e-6)
 
 
@@ -760,21 +779,19 @@ def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, 
     image = pictures[2][0]
     expected = finder.on_image(image, confidence=0.3)
     assert len(expected["scores"]) == 2
-    for detections in ("raw", "final"):
-        endpoint = export.detection_endpoint(finder.model, detections=detections, input_size=(90, 120))
-        path = export.export(
-            finder.model,
-            tmp_path / detections,
-            endpoints={export.ENDPOINT: endpoint},
-            labels=finder.labels,
-            metadata={"detections": detections},
-        )
-        inside = recipe.Finder(path)
-        found = inside.on_image(image, confidence=0.3)
-        assert inside.image_size == (90, 120) and set(found["classes"]) == set(expected["classes"])
-        for box, label in zip(found["boxes"], found["classes"], strict=True):
-            (same,) = np.flatnonzero(expected["classes"] == label)
-            np.testing.assert_allclose(box, expected["boxes"][same], atol=3)  # the image is shrunk in another way
+    path = export.export(
+        finder.model,
+        tmp_path / "raw",
+        endpoints={export.ENDPOINT: export.detection_endpoint(finder.model, detections="raw", input_size=(90, 120))},
+        labels=finder.labels,
+        metadata={"detections": "raw"},
+    )
+    inside = recipe.Finder(path)
+    found = inside.on_image(image, confidence=0.3)
+    assert inside.image_size == (90, 120) and set(found["classes"]) == set(expected["classes"])
+    for box, label in zip(found["boxes"], found["classes"], strict=True):
+        (same,) = np.flatnonzero(expected["classes"] == label)
+        np.testing.assert_allclose(box, expected["boxes"][same], atol=3)  # the image is shrunk in another way
     with pytest.raises(ValueError, match="final or raw, got 'some'"):
         export.detection_endpoint(finder.model, detections="some")
 
@@ -834,6 +851,15 @@ def test_confusions_and_the_best_confidence_by_hand():
     assert 0.3 < best["confidence"] <= 0.6 and best["F1"] == 1 and best["precision"] == best["recall"] == 1
 
 
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """The folder of a model that knows nothing, with a card."""
+    folder = tmp_path_factory.mktemp("untrained")
+    zoo.yolo((64, 64, 3), 2, size=TINY).save(folder / "model.keras")
+    (folder / "card.json").write_text(json.dumps({"name": "yolo", "dataset": {"classes": ["disc", "square"]}}))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -852,16 +878,16 @@ def test_confusions_and_the_best_confidence_by_hand():
     ],
     ids=lambda value: " ".join(value)[:40],
 )
-def test_wrong_input_is_one_clear_line(arguments, words, learnt, capfd, tmp_path, monkeypatch):
+def test_wrong_input_is_one_clear_line(arguments, words, untrained, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     verb, *rest = arguments
-    model = ["--model", learnt[0]] if verb == "predict" else []
+    model = ["--model", untrained] if verb == "predict" else []
     line = refused(capfd, verb, "yolo", *rest, *model)
     assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("*.*"))  # nothing half-written
 
 
-def test_wrong_files_are_one_clear_line(learnt, shapes, pictures, capfd, tmp_path, monkeypatch):
+def test_wrong_files_are_one_clear_line(untrained, shapes, pictures, capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     zoo.mnist_cnn(filters=(4,)).save("digits.keras")
     write_voc(
@@ -872,7 +898,7 @@ def test_wrong_files_are_one_clear_line(learnt, shapes, pictures, capfd, tmp_pat
     with video.Writer(tmp_path / "film.mp4", 10, (120, 90)) as film:
         for _ in range(40):
             film.write(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8))
-    model = ("--model", learnt[0])
+    model = ("--model", untrained)
     for arguments, words in (
         (["predict", "digits.keras", *model], ["digits.keras is not an image"]),
         (["predict", "other/JPEGImages/p0.png", "--model", "digits.keras"], ["digits.keras is not a detector"]),
