@@ -9,6 +9,7 @@ class.
 Layer names and block structure are those of keras-cv's YOLOV8Detector, whose weights can be taken over by name.
 """
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -200,7 +201,9 @@ def _from_h5(path, input_shape, num_classes, size, name):
     depths, channels = _sizes(*size)
     model = _build(input_shape, num_classes, channels, depths, (depths[0],) * 2, name=name)
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # that a layer found no weights is but a warning
+            model.load_weights(path)
         return model
     except Exception as error:  # Keras answers other weights with whatever its reader met first
         reason = str(error).strip().splitlines()[0]
