@@ -221,6 +221,8 @@ def train(
     figures = measure(finder, boxes.split(split), boxes.class_names, run.folder)
     measured = [row for row in run.history if np.isfinite(row["val_mAP50"])]
     plots.history(run.history, {"loss": {"loss": "training"}}, run.folder / "curves.png")
+    shown = {"mean average precision": {"val_mAP50": "mAP50, validation", "val_mAP50-95": "mAP50-95, validation"}}
+    plots.history(measured, shown, run.folder / "curves_validation.png")
     best = max(measured, key=lambda row: row["val_mAP50"])
     page = data.letterbox(boxes.split(split).images[0], image_size)[0][None]
     card |= figures | {

@@ -753,7 +753,13 @@ def test_training_leaves_model_card_and_pictures(shapes, learnt, tmp_path):
     assert card["training"]["validation"]["mAP50"] == pytest.approx(float(history[2].split(",")[2]))
     assert answer["metrics"]["mAP50"] == pytest.approx(float(history[2].split(",")[2]), abs=0.02)
     written = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    pictures = {"curves.png", "curves_precision_recall.png", "confusion_matrix.png", "worst.png"}
+    pictures = {
+        "curves.png",
+        "curves_validation.png",
+        "curves_precision_recall.png",
+        "confusion_matrix.png",
+        "worst.png",
+    }
     assert written == {"model.keras", "card.json", "history.csv", "config.json"} | pictures
 
 
