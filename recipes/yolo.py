@@ -17,6 +17,7 @@ import math
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -442,7 +443,14 @@ def export(
     if any(side < 32 or side % 32 for side in latency_at):
         raise ValueError(f"latency_at is multiples of 32, got {', '.join(map(str, latency_at))}")
     dataset = dataset or "scenes"
-    boxes, split, part = _part(finder, dataset, split, representative=True, data_dir=data_dir)
+    boxes, split, part = _part(finder, dataset, split, foreign=True, representative=True, data_dir=data_dir)
+    same = set(boxes.class_names) <= set(finder.labels)
+    if not same:
+        print(
+            f"{boxes.name} has other classes than the model: measured is how far a file finds what the model finds; "
+            "for int8 give the model's own data with --dataset"
+        )
+        part = _as_found(finder, part)
     reference = measure(finder, part, finder.labels)
     folder = training.output_folder("yolo", "export", output)
     endpoint = exporting.detection_endpoint(
@@ -455,8 +463,11 @@ def export(
     )
     sized, wide = part, boxes
     if input_size is not None:  # as the file is going to see them
-        wide = finder.datasets(dataset, image_size=input_size, splits=tuple(boxes.splits), data_dir=data_dir)
+        wide = datasets(dataset, image_size=input_size, splits=tuple(boxes.splits), data_dir=data_dir)
         sized = wide.split(split)
+        factors = sized.sizes[:, ::-1] / part.sizes[:, ::-1]
+        scaled = [rows * np.float32([*f, *f, 1]) for rows, f in zip(part.boxes, factors, strict=True)]
+        sized = replace(sized, boxes=scaled)
     metadata = {
         "name": "yolo",
         "task": TASK,
@@ -497,7 +508,7 @@ def export(
         )
         return {
             "metrics": measure(exported, sized, finder.labels)["metrics"],
-            "measured_on": f"{boxes.name}, {split}",
+            "measured_on": f"{boxes.name}, {split}" + ("" if same else ", against what the Keras model finds"),
             "max_abs_difference": float(gap),  # of the confidences on the first image, by rank
             "latency_ms": round(timing.latency(lambda: exported.raw(page[0])), 4),
             "threads": 2 if path.suffix == ".tflite" else None,
@@ -594,15 +605,33 @@ def _default_model(model, dataset):
     return model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo")
 
 
-def _part(finder, dataset, split, *, representative=False, **options):
-    """(data set, name of the split, `Split`); only what is needed is read: with `representative` "train" as well."""
+def _part(finder, dataset, split, *, foreign=False, representative=False, **options):
+    """(data set, name of the split, `Split`); only what is needed is read: with `representative` "train" as well.
+
+    With `foreign` the data set may have other classes than the model, and is then given as it is.
+    """
     wanted = None
     if split not in (None, "all"):
         split = {"val": "validation"}.get(split, split)
         wanted = (split, *(["train?"] if representative and split != "train" else []))
-    boxes = finder.datasets(dataset, splits=wanted, **options)
+    if foreign:
+        boxes = datasets(dataset, image_size=finder.image_size, splits=wanted, **options)
+        known = set(boxes.class_names) <= set(finder.labels)
+        boxes = boxes.renumbered(finder.labels) if known else boxes
+    else:
+        boxes = finder.datasets(dataset, splits=wanted, **options)
     split = split or next(name for name in ("test", "validation", "train") if name in boxes.splits)
     return boxes, split, boxes.split(split)
+
+
+def _as_found(finder, split):
+    """The same images with what the model finds on them as their objects."""
+    found = finder(data.letterboxed(split)[0])
+    objects = []
+    for one, size in zip(found, split.sizes, strict=True):
+        corners = data.unletterbox(one["boxes"], size, size, finder.image_size)
+        objects.append(np.concatenate([corners, one["classes"][:, None]], axis=1).astype(np.float32))
+    return replace(split, boxes=objects)
 
 
 def _latencies_at(finder, path, sides, typical):
@@ -1022,6 +1051,8 @@ def best_confidence(curves):
             if len(scores)
             else [np.ones(99), np.zeros(99)]
         )
+    if not rows:
+        return {"confidence": 0.25, "precision": 0.0, "recall": 0.0, "F1": 0.0}
     precision, recall = np.mean(rows, axis=0)
     f1 = np.mean([2 * p * r / np.maximum(p + r, 1e-9) for p, r in rows], axis=0)
     best = int(f1.argmax())
