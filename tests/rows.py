@@ -17,6 +17,7 @@ class Row:
         outputs: Output name to shape without the batch, of the small network.
         refused: Arguments that must raise `ValueError`, with a word of the message.
         name: Name of the model; that of the builder where it is not given.
+        overfits: Whether the generic test trains it; not where a test of its own does so at its own task.
         endpoint: What is exported, the name of a function of `zoo.export` (which itself would need TensorFlow).
     """
 
@@ -27,6 +28,7 @@ class Row:
     outputs: dict
     refused: list = field(default_factory=list)
     name: str = ""
+    overfits: bool = True
     endpoint: str = "image_endpoint"
 
     def __post_init__(self):
@@ -188,6 +190,7 @@ ROWS = [
         builder=zoo.yolo,
         parameters=3_167_776,
         small={"input_shape": (64, 32, 3), "num_classes": 3, "size": (0.1, 0.0625), "reg_max": 4},
+        overfits=False,
         inputs={"image": (64, 32, 3)},
         outputs={"boxes": (42, 16), "scores": (42, 3)},
         refused=[
