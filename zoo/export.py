@@ -94,7 +94,8 @@ def export(
             with tempfile.TemporaryDirectory() as folder:
                 _write_saved_model(model, endpoints, Path(folder, "model"), {})
                 in_float = [layer.name for layer in model.layers if getattr(layer, "keep_float", False)]
-                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float)
+                after = getattr(model, "float_after", ())
+                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after)
             with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
                 for name, text in notes.items():
                     archive.writestr(name, text)
@@ -364,8 +365,8 @@ def _without_fourier(model):
             layer.by_matrix = False
 
 
-def _write_tflite(folder, path, quantize, endpoints, representative_data, in_float=()):
-    arguments = {"quantize": quantize, "endpoints": list(endpoints), "in_float": list(in_float)}
+def _write_tflite(folder, path, quantize, endpoints, representative_data, in_float=(), after=()):
+    arguments = {"quantize": quantize, "endpoints": list(endpoints), "in_float": list(in_float), "after": list(after)}
     if quantize == "int8":
         if not isinstance(representative_data, dict):
             inputs = next(iter(endpoints.values()))[1]
@@ -414,23 +415,32 @@ def _convert(folder):
             for endpoint, arrays in data.items()
             for index in range(len(next(iter(arrays.values()))))
         )
-    if quantize == "int8" and arguments["in_float"]:
-        converted = _quantize_but(converter, arguments["in_float"])
+    if quantize == "int8" and (arguments["in_float"] or arguments["after"]):
+        converted = _quantize_but(converter, arguments["in_float"], arguments["after"])
     else:
         converted = converter.convert()
     (folder / "model.tflite").write_bytes(converted)
 
 
-def _quantize_but(converter, layers):
-    """The int8 model with everything in float up to the end of the named layers, whose range eight bits cannot hold."""
+def _quantize_but(converter, layers, after):
+    """The int8 model with what eight bits cannot hold in float: everything up to the end of the layers named first, and
+    everything that is made of the results of those named second."""
     typical, converter.representative_dataset = converter.representative_dataset, None
     converter.optimizations, converter.target_spec.supported_ops = [], [tf.lite.OpsSet.TFLITE_BUILTINS]
-    pattern = re.compile(f"/({'|'.join(map(re.escape, layers))})(_\\d+)?/")
+    first, second = (re.compile(f"/({'|'.join(map(re.escape, names))})(_\\d+)?/") for names in (layers, after))
     kept = []
     for graph in _read_tflite(converter.convert()).subgraphs:
         names = [[graph.tensors[index].name.decode() for index in operator.outputs] for operator in graph.operators]
-        last = max((index for index, found in enumerate(names) if any(map(pattern.search, found))), default=-1)
-        kept += [name for found in names[: last + 1] for name in found]
+        if layers:
+            last = max((index for index, found in enumerate(names) if any(map(first.search, found))), default=-1)
+            kept += [name for found in names[: last + 1] for name in found]
+        reached = set()
+        for operator, found in zip(graph.operators, names, strict=True):
+            if reached.intersection(operator.inputs):
+                kept += found
+            elif not (after and any(map(second.search, found))):
+                continue
+            reached.update(operator.outputs)
     converter.optimizations, converter.representative_dataset = [tf.lite.Optimize.DEFAULT], typical
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=kept)

@@ -91,6 +91,8 @@ class Detector(keras.Model):
     for both outputs. Any other loss is used as Keras does, with one target for each output.
     """
 
+    float_after = ("boxes", "scores")  # for `zoo.export`: eight bits cannot place a box to the pixel
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if getattr(self.loss, "joins_outputs", False):
             y_pred = ops.concatenate([y_pred["boxes"], y_pred["scores"]], axis=-1)
