@@ -348,6 +348,7 @@ def predict(
         readers = [(path, stack.enter_context(video.Reader(path))) for path in videos]
         folder = training.output_folder("yolo", "predict", output)
         rows, results, problems, taken = [], [], [], set()
+        finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
         begun = time.perf_counter()
         for path, image in pictures:
             found = find(image)
@@ -390,7 +391,7 @@ def predict(
         print(f"... and {len(rows) - 40:,} more in predictions.csv")
     frames = len(pictures) + sum(one.get("frames", 0) for one in results)
     print(
-        f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
+        f"\n{len(rows):,} detections in {frames:,} image{'s' * (frames > 1)}, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
     )
     return {"predictions": results, "skipped": skipped, "problems": problems, "output": folder}
