@@ -391,7 +391,7 @@ def predict(
         print(f"... and {len(rows) - 40:,} more in predictions.csv")
     frames = len(pictures) + sum(one.get("frames", 0) for one in results)
     print(
-        f"\n{len(rows):,} detections in {frames:,} image{'s' * (frames > 1)}, {rate:.1f} frames per second with reading and drawing; "
+        f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
     )
     return {"predictions": results, "skipped": skipped, "problems": problems, "output": folder}
