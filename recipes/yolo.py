@@ -765,7 +765,7 @@ def _training_speed(model, other, split, rounds, batch_size, steps=3):
     batch = next(
         iter(data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0))
     )
-    x, y = (np.asarray(part) for part in batch)
+    x, y = (np.array(part) for part in batch)
     y[..., 4] = np.where(y[..., 4] < 0, -1, y[..., 4] % classes)  # the speed is that of any objects
     ours = exporting.float32_copy(model)
     ours.compile(keras.optimizers.AdamW(1e-4), loss=zoo.losses.Detection(model.input_shape[1:3]), jit_compile=False)
