@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from zoo.export import atomic
 
@@ -118,12 +119,12 @@ def calibration(confidences, correct, error, path, *, bins=15, what="images"):
     _save(figure, path)
 
 
-def sheet(images, captions, path, *, title="", columns=8):
-    """A sheet of uint8 images (count, height, width, 1 or 3) with a caption under each."""
+def sheet(images, captions, path, *, title="", columns=8, size=1.5):
+    """A sheet of uint8 images (count, height, width, 1 or 3), `size` inches wide, with a caption under each."""
     count = len(images)
     columns = min(columns, max(count, 4))
     rows = max(1, math.ceil(count / columns))
-    figure = Figure(figsize=(1.5 * columns, 1.9 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(size * columns, (size + 0.4) * rows + 0.4), layout="constrained")
     figure.suptitle(title)
     for position, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.set(xticks=[], yticks=[])
@@ -262,6 +263,53 @@ def regression(true, found, names, path):
         lower[index].set(title=f"RMSE {rmse:.3g}, mean error {mean:.2g}", xlabel="found - true", ylabel="images")
         for axes in (upper[index], lower[index]):
             _clean(axes)
+    _save(figure, path)
+
+
+def draw_boxes(image, found, class_names, *, colour=None):
+    """A uint8 image (height, width, 3) with boxes, each in the colour of its class, with its name and confidence.
+
+    Args:
+        image: The image.
+        found: Dictionary of "boxes" (count, 4) in pixels, "classes" (count,) and, if known, "scores" (count,).
+        class_names: Names of the classes.
+        colour: One colour for all, without names; None takes the classes' own.
+    """
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    width = max(1, round(max(picture.size) / 300))
+    font = ImageFont.load_default(max(9, round(max(picture.size) / 45)))
+    scores = found.get("scores", [None] * len(found["boxes"]))
+    for box, label, score in sorted(
+        zip(found["boxes"], found["classes"], scores, strict=True), key=lambda row: row[2] or 0
+    ):
+        left, top, right, lower = (float(side) for side in box)
+        own = colour or to_hex(colormaps["tab10"](int(label) % 10))
+        pen.rectangle((left, top, max(left, right), max(top, lower)), outline=own, width=width)
+        if colour is None:
+            text = f"{class_names[label]} {score:.2f}" if score is not None else str(class_names[label])
+            corner = pen.textbbox((left, top), text, font=font, anchor="lb")
+            down = max(0, -corner[1])  # at the upper edge the name goes inside the box
+            back = max(0, corner[2] - picture.width)
+            pen.rectangle((corner[0] - back, corner[1] + down, corner[2] - back, corner[3] + down), fill=own)
+            pen.text((left - back, top + down), text, fill="white", font=font, anchor="lb")
+    return np.asarray(picture)
+
+
+def detection_curves(curves, path):
+    """Precision over recall, and F1 over confidence, of each class: {name: (scores, precision, recall)}."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, (scores, precision, recall) in curves.items():
+        left.plot(recall, precision, linewidth=1.2, label=name)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        right.plot(scores, f1, linewidth=1.2, label=name)
+    left.set(title="at IoU 0.5", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(title="at IoU 0.5", xlabel="confidence", ylabel="F1", xlim=(0, 1), ylim=(0, 1.02))
+    for axes in (left, right):
+        _clean(axes)
+    if len(curves) <= 20:
+        left.legend(frameon=False, fontsize=8)
     _save(figure, path)
 
 

@@ -18,6 +18,7 @@ class Row:
         refused: Arguments that must raise `ValueError`, with a word of the message.
         name: Name of the model; that of the builder where it is not given.
         learning_rate: Of Adam, at which the small network learns one batch by heart.
+        overfits: Whether the generic test trains it; not where a test of its own does so at its own task.
         endpoint: What is exported, the name of a function of `zoo.export` (which itself would need TensorFlow).
     """
 
@@ -29,6 +30,7 @@ class Row:
     refused: list = field(default_factory=list)
     name: str = ""
     learning_rate: float = 0.02
+    overfits: bool = True
     endpoint: str = "image_endpoint"
 
     def __post_init__(self):
@@ -265,6 +267,25 @@ ROWS = [
             ({"encoder": "mobilenet_v2", "input_shape": (None, None, 3)}, "fixed size"),
             ({"encoder": "mobilenet_v2", "encoder_weights": "imagenet"}, "3 channels"),
             ({"weights": "imagenet"}, "weights must be None"),
+        ],
+    ),
+    Row(
+        builder=zoo.yolo,
+        parameters=3_167_776,
+        small={"input_shape": (64, 32, 3), "num_classes": 3, "size": (0.1, 0.0625), "reg_max": 4},
+        overfits=False,
+        inputs={"image": (64, 32, 3)},
+        outputs={"boxes": (42, 16), "scores": (42, 3)},
+        refused=[
+            ({"input_shape": (100, 64, 3)}, "multiples of 32, got 100 x 64"),
+            ({"input_shape": (64, 64)}, "input_shape"),
+            ({"num_classes": 0}, "num_classes"),
+            ({"size": "huge"}, "nano, small, medium or .*'huge'"),
+            ({"size": (0, 1)}, "positive"),
+            ({"reg_max": 1}, "reg_max"),
+            ({"weights": "imagenet"}, "weights must be None"),
+            ({"weights": "lion.keras"}, "no model file lion.keras"),
+            ({"weights": "lion.h5"}, "no model file lion.h5"),
         ],
     ),
 ]

@@ -27,7 +27,8 @@ for row in ROWS:
     model = row.builder(**row.small)
     model.compile("sgd", "mse")
     before = model.get_weights()
-    targets = [np.ones((4, *shape), np.float32) for shape in row.outputs.values()]
+    targets = {{name: np.ones((4, *shape), np.float32) for name, shape in row.outputs.items()}}
+    targets = targets if len(targets) > 1 else list(targets.values())
     assert np.isfinite(model.train_on_batch(inputs, targets)).all()  # several where there are several outputs
     assert any((a != b).any() for a, b in zip(before, model.get_weights()))
     model.save(f"{{row.name}}_from_jax.keras")

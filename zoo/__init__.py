@@ -9,7 +9,7 @@
 
 import importlib
 
-from zoo import dcgan, diffusion, samplers
+from zoo import boxes, dcgan, diffusion, losses, metrics, samplers
 from zoo.alexnet import alexnet, alexnet_regressor
 from zoo.color import apply_cast, correct_color
 from zoo.dcgan import DCGAN
@@ -19,6 +19,7 @@ from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 from zoo.spectrogram_cnn import spectrogram_cnn
 from zoo.unet import unet
+from zoo.yolo import yolo
 
 __all__ = [
     "DCGAN",
@@ -26,6 +27,7 @@ __all__ = [
     "alexnet",
     "alexnet_regressor",
     "apply_cast",
+    "boxes",
     "correct_color",
     "dcgan",
     "denoising_autoencoder",
@@ -33,11 +35,14 @@ __all__ = [
     "diffusion_unet",
     "export",
     "load",
+    "losses",
+    "metrics",
     "mnist_cnn",
     "pretrained",
     "samplers",
     "spectrogram_cnn",
     "unet",
+    "yolo",
 ]
 __version__ = "0.1.0"
 

@@ -94,7 +94,8 @@ def export(
             with tempfile.TemporaryDirectory() as folder:
                 _write_saved_model(model, endpoints, Path(folder, "model"), {})
                 in_float = [layer.name for layer in model.layers if getattr(layer, "keep_float", False)]
-                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float)
+                after = getattr(model, "float_after", ())
+                _write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after)
             with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
                 for name, text in notes.items():
                     archive.writestr(name, text)
@@ -233,6 +234,67 @@ def diffusion_endpoints(model, *, steps=None, batch=1):
     return outputs | {"denoise": (denoise, specs(image=(image, tf.float32), level=((batch,), tf.int32)))}
 
 
+def detection_endpoint(
+    model, *, detections="final", input_size=None, confidence=0.01, iou_threshold=0.6, max_detections=100
+):
+    """The usual signature of a detector: "image" uint8 (1, height, width, 3) in, boxes as shares of it out.
+
+    Boxes are left, top, right and lower, in [0, 1]. "final" gives "boxes" float32 (1, max_detections, 4), "scores"
+    float32 (1, max_detections), "classes" int32 (1, max_detections) and "count" int32 (1,), which says how many of them
+    mean something, surest first. "raw" gives "boxes" float32 (1, points, 4) and "scores" float32 (1, points,
+    num_classes).
+
+    Args:
+        model: A `zoo.yolo` in float32.
+        detections: "final" or "raw".
+        input_size: (height, width) of the image, which is fitted into the model's size here; None: it has that size.
+        confidence: Least score of a final detection.
+        iou_threshold: Overlap above which of two final detections of a class the surer one stays.
+        max_detections: Number of final detections.
+
+    Raises:
+        ValueError: If `detections` is neither of the two.
+    """
+    from zoo import boxes as geometry
+
+    if detections not in ("final", "raw"):
+        raise ValueError(f"detections must be final or raw, got {detections!r}")
+    height, width = model.input_shape[1:3]
+    seen_height, seen_width = input_size or (height, width)
+    factor = min(height / seen_height, width / seen_width)
+    inner = round(seen_height * factor), round(seen_width * factor)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+
+    def serve(image):
+        image = tf.cast(image, tf.float32)
+        if input_size is not None:
+            image = tf.image.resize(image, inner, antialias=False)
+            edges = [[0, 0], [top, height - inner[0] - top], [left, width - inner[1] - left], [0, 0]]
+            image = tf.pad(image, edges, constant_values=114.0)
+        outputs = model(image / 255.0, training=False)
+        # boxes and scores never share a tensor, or eight bits would have to hold both ranges
+        boxes = geometry.decode(outputs["boxes"], (height, width))
+        boxes = (boxes - [left, top, left, top]) * [1 / inner[1], 1 / inner[0], 1 / inner[1], 1 / inner[0]]
+        boxes = tf.clip_by_value(boxes, 0.0, 1.0)
+        scores = tf.sigmoid(outputs["scores"])
+        if detections == "raw":
+            return {"boxes": boxes, "scores": scores}
+        best, classes = tf.reduce_max(scores[0], axis=-1), tf.argmax(scores[0], axis=-1, output_type=tf.int32)
+        # two units apart, boxes of different classes never overlap
+        apart = boxes[0] + 2.0 * tf.cast(classes, tf.float32)[:, None]
+        chosen, count = tf.image.non_max_suppression_padded(
+            apart, best, max_detections, iou_threshold, confidence, pad_to_max_output_size=True
+        )
+        return {
+            "boxes": tf.gather(boxes[0], chosen)[None],
+            "scores": tf.gather(best, chosen)[None],
+            "classes": tf.gather(classes, chosen)[None],
+            "count": count[None],
+        }
+
+    return serve, {"image": tf.TensorSpec((1, seen_height, seen_width, 3), tf.uint8, name="image")}
+
+
 def float32_copy(model):
     """An uncompiled copy of a functional model in float32, also of one that was built in mixed precision."""
 
@@ -320,8 +382,8 @@ def _without_fourier(model):
             layer.by_matrix = False
 
 
-def _write_tflite(folder, path, quantize, endpoints, representative_data, in_float=()):
-    arguments = {"quantize": quantize, "endpoints": list(endpoints), "in_float": list(in_float)}
+def _write_tflite(folder, path, quantize, endpoints, representative_data, in_float=(), after=()):
+    arguments = {"quantize": quantize, "endpoints": list(endpoints), "in_float": list(in_float), "after": list(after)}
     if quantize == "int8":
         if not isinstance(representative_data, dict):
             inputs = next(iter(endpoints.values()))[1]
@@ -370,23 +432,32 @@ def _convert(folder):
             for endpoint, arrays in data.items()
             for index in range(len(next(iter(arrays.values()))))
         )
-    if quantize == "int8" and arguments["in_float"]:
-        converted = _quantize_but(converter, arguments["in_float"])
+    if quantize == "int8" and (arguments["in_float"] or arguments["after"]):
+        converted = _quantize_but(converter, arguments["in_float"], arguments["after"])
     else:
         converted = converter.convert()
     (folder / "model.tflite").write_bytes(converted)
 
 
-def _quantize_but(converter, layers):
-    """The int8 model with everything in float up to the end of the named layers, whose range eight bits cannot hold."""
+def _quantize_but(converter, layers, after):
+    """The int8 model with what eight bits cannot hold in float: everything up to the end of the layers named first, and
+    everything that is made of the results of those named second."""
     typical, converter.representative_dataset = converter.representative_dataset, None
     converter.optimizations, converter.target_spec.supported_ops = [], [tf.lite.OpsSet.TFLITE_BUILTINS]
-    pattern = re.compile(f"/({'|'.join(map(re.escape, layers))})(_\\d+)?/")
+    first, second = (re.compile(f"/({'|'.join(map(re.escape, names))})(_\\d+)?/") for names in (layers, after))
     kept = []
     for graph in _read_tflite(converter.convert()).subgraphs:
         names = [[graph.tensors[index].name.decode() for index in operator.outputs] for operator in graph.operators]
-        last = max((index for index, found in enumerate(names) if any(map(pattern.search, found))), default=-1)
-        kept += [name for found in names[: last + 1] for name in found]
+        if layers:
+            last = max((index for index, found in enumerate(names) if any(map(first.search, found))), default=-1)
+            kept += [name for found in names[: last + 1] for name in found]
+        reached = set()
+        for operator, found in zip(graph.operators, names, strict=True):
+            if reached.intersection(operator.inputs):
+                kept += found
+            elif not (after and any(map(second.search, found))):
+                continue
+            reached.update(operator.outputs)
     converter.optimizations, converter.representative_dataset = [tf.lite.Optimize.DEFAULT], typical
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=kept)

@@ -318,3 +318,122 @@ class MeanIoU(keras.metrics.Metric):
             "name": self.name,
             "dtype": self.dtype,
         }
+
+
+class MeanAveragePrecision:
+    """Mean average precision of detections, as COCO defines it, with as many decimals as pycocotools.
+
+    It is computed on the host from final detections, so it is not for `compile(metrics=...)`: call `update_state` for
+    each batch and `result` at the end, for example in a callback after each epoch.
+
+    Args:
+        num_classes: Number of classes.
+        iou_thresholds: Overlaps at which a detection counts as right; by default 0.50, 0.55, ..., 0.95.
+        max_detections: Of one class in one image, the surest ones.
+
+    Attributes:
+        objects: How many objects of each class there are, (num_classes,).
+
+    Raises:
+        ValueError: If a class is out of range or the lengths of two lists differ.
+
+    Reference: Lin et al., "Microsoft COCO: common objects in context", 2014; Everingham et al., "The Pascal visual
+        object classes challenge", 2010.
+    """
+
+    def __init__(self, num_classes, iou_thresholds=None, max_detections=100):
+        self.num_classes, self.max_detections = num_classes, max_detections
+        self.iou_thresholds = np.linspace(0.5, 0.95, 10) if iou_thresholds is None else np.array(iou_thresholds)
+        self.reset_state()
+
+    def reset_state(self):
+        self.objects = np.zeros(self.num_classes, int)
+        self._scores = [[] for _ in range(self.num_classes)]
+        self._right = [[] for _ in range(self.num_classes)]  # (thresholds, detections) of each image
+
+    def update_state(self, targets, detections):
+        """Adds images.
+
+        Args:
+            targets: One array (boxes, 5) per image: left, top, right, lower, and the class; below 0 it is padding.
+            detections: One dictionary per image with "boxes" (count, 4), "scores" (count,) and "classes" (count,), as
+                `zoo.boxes.detect` gives them.
+        """
+        if len(targets) != len(detections):
+            raise ValueError(f"targets and detections are of the same images, got {len(targets)} and {len(detections)}")
+        for target, found in zip(targets, detections, strict=True):
+            target = np.asarray(target, "float64").reshape(-1, 5)
+            labels, classes = target[:, 4].astype(int), np.asarray(found["classes"], int)
+            top = max([-1, *labels, *classes])
+            if top >= self.num_classes:
+                raise ValueError(f"class {top} is not one of the {self.num_classes} classes")
+            for number in np.union1d(labels[labels >= 0], classes):
+                mine = np.flatnonzero(classes == number)
+                scores = np.asarray(found["scores"], "float64")[mine]
+                order = np.argsort(-scores, kind="stable")[: self.max_detections]
+                boxes = np.asarray(found["boxes"], "float64").reshape(-1, 4)[mine[order]]
+                self.objects[number] += (labels == number).sum()
+                self._scores[number].append(scores[order])
+                self._right[number].append(self._match(target[labels == number, :4], boxes))
+
+    def _match(self, objects, boxes):
+        """Which detections, surest first, are the first to find an object of their own: bool (thresholds, boxes)."""
+        right = np.zeros((len(self.iou_thresholds), len(boxes)), bool)
+        if not len(objects) or not len(boxes):
+            return right
+        overlaps = _overlaps(boxes, objects)
+        for level, threshold in enumerate(self.iou_thresholds):
+            free = np.ones(len(objects), bool)
+            for index in np.flatnonzero((overlaps >= min(threshold, 1 - 1e-10)).any(axis=1)):
+                overlap = np.where(free, overlaps[index], -1.0)
+                best = len(objects) - 1 - int(overlap[::-1].argmax())  # of equals the last one, as pycocotools does
+                if overlap[best] >= min(threshold, 1 - 1e-10):
+                    right[level, index], free[best] = True, False
+        return right
+
+    def curve(self, number, threshold=0.5):
+        """Scores, precision and recall of one class over its detections, surest first: three arrays (count,)."""
+        level = int(np.abs(self.iou_thresholds - threshold).argmin())
+        scores = np.concatenate([np.zeros(0), *self._scores[number]])
+        right = np.concatenate([np.zeros(0, bool), *(one[level] for one in self._right[number])])
+        order = np.argsort(-scores, kind="stable")
+        hits = np.cumsum(right[order])
+        precision = hits / (np.arange(len(order)) + 1)
+        return scores[order], precision, hits / max(1, self.objects[number])
+
+    def average_precisions(self):
+        """Average precision of each class at each overlap, float64 (thresholds, num_classes); NaN where a class has no
+        object. It is the mean of the precision at 101 recalls, where precision at a recall is the best at or after it.
+        """
+        found = np.full((len(self.iou_thresholds), self.num_classes), np.nan)
+        recalls = np.linspace(0, 1, 101)
+        for number in np.flatnonzero(self.objects):
+            for level, threshold in enumerate(self.iou_thresholds):
+                _, precision, recall = self.curve(number, threshold)
+                best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+                found[level, number] = best[np.searchsorted(recall, recalls, side="left")].mean()
+        return found
+
+    def result(self):
+        """Dictionary of "mAP50", "mAP50-95" (the mean over all thresholds), and "per_class": a list of dictionaries
+        "AP50", "AP50-95" and "objects". Classes without an object do not count."""
+        found = self.average_precisions()
+        at_half = found[int(np.abs(self.iou_thresholds - 0.5).argmin())]
+        seen = self.objects > 0
+        per_class = [
+            {"AP50": float(half), "AP50-95": float(column.mean()), "objects": int(count)}
+            for half, column, count in zip(at_half, found.T, self.objects, strict=True)
+        ]
+        return {
+            "mAP50": float(at_half[seen].mean()) if seen.any() else 0.0,
+            "mAP50-95": float(found[:, seen].mean()) if seen.any() else 0.0,
+            "per_class": per_class,
+        }
+
+
+def _overlaps(boxes, others):
+    """IoU of each box with each other one, float64 (boxes, others)."""
+    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
+    inner = sides.clip(0).prod(axis=2)
+    areas = [(part[:, 2:] - part[:, :2]).prod(axis=1) for part in (boxes, others)]
+    return inner / np.maximum(areas[0][:, None] + areas[1] - inner, 1e-12)

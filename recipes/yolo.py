@@ -1,0 +1,1087 @@
+"""Object detection: where which things are in images, videos and from a camera, with a YOLO.
+
+Data: drawn scenes of people, cars and animals, which need no network; folders in the form of Pascal VOC, COCO JSON or
+YOLO, told apart by themselves; or voc/2007, voc/2012 and coco/2017 of tensorflow-datasets.
+
+    zoo train yolo --dataset bccd --epochs 80 --flip both --validate-every 4 --compact
+
+finds the blood cells of BCCD (205 images for training, from scratch); the figure it reached is in the card of the
+published model. The validation split chose the epoch and nothing else.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tyro.conf import Positional
+
+import zoo
+from recipes import benchmark as timing
+from recipes import cards, exports, plots, training
+from recipes.data import boxes as data
+from recipes.data import images, video
+from zoo import export as exporting
+from zoo import pretrained
+from zoo.metrics import MeanAveragePrecision
+from zoo.yolo import Detector, fitted
+
+TASK = "object detection"
+Size = Literal["nano", "small", "medium"] | tuple[float, float]
+IOU = 0.6  # overlap above which two boxes of a class mean the same thing
+LETTERBOX = (
+    "outside: the image fits into image_size with its proportions, in the middle of grey (114)",
+    "inside: the image has the size image_size",
+)
+
+
+def datasets(dataset="scenes", **options):
+    """Loads "scenes", a set of tensorflow-datasets or a folder; the options are those of `recipes.data.boxes.load`."""
+    return data.load(dataset, **options)
+
+
+@training.resumable
+def train(
+    *,
+    dataset: str = "scenes",
+    classes: tuple[str, ...] = (),
+    image_size: tuple[int, ...] = (320,),
+    size: Size = "nano",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: Literal["adamw", "sgd"] = "adamw",
+    learning_rate: float | None = None,
+    weight_decay: float = 0.05,
+    gradient_clip: float = 10.0,
+    mosaic: float = 0.7,
+    close_mosaic: int | None = None,
+    scale: float = 0.4,
+    translate: float = 0.1,
+    flip: Literal["none", "horizontal", "both"] = "horizontal",
+    hue: float = 0.015,
+    saturation: float = 0.7,
+    brightness: float = 0.4,
+    weights: str | None = None,
+    validate_every: int | None = None,
+    patience: int | None = None,
+    unlabelled: data.Unlabelled = "refuse",
+    compact: bool = False,
+    seed: int = 0,
+    deterministic: bool = True,
+    precision: training.Precision | None = None,
+    device: training.Device = "auto",
+    data_dir: Path | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+):
+    """Trains a detector and measures it on the test split, or on the validation split where there is no other.
+
+    What is kept are the averaged weights of the epoch with the best mAP50 on the validation split.
+
+    Args:
+        dataset: scenes, a folder in the form of Pascal VOC, COCO or YOLO, or a name of tensorflow-datasets (voc/2007).
+        classes: Classes to learn; by default all of the data set.
+        image_size: Height and width of the model's images, multiples of 32; or one number, the longest side, where
+            the other one is that of the data set's images.
+        size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
+        epochs: Passes over the data; by default 12,000 images in all, in 40 to 300 epochs.
+        batch_size: Images per step; by default 8, and less for a small set, so that an epoch has 4 steps.
+        optimizer: adamw or sgd (with Nesterov momentum 0.937).
+        learning_rate: Highest learning rate, after a warm-up and before a cosine; by default 0.0015, of sgd 0.01.
+        weight_decay: Decoupled weight decay, of the kernels only.
+        gradient_clip: Largest norm of all gradients together.
+        mosaic: Share of the images that are put together from four.
+        close_mosaic: Last epochs without mosaic; by default a sixth.
+        scale: Images are drawn by a factor of 1 - scale to 1 + scale.
+        translate: Images are shifted by up to this share of their sides.
+        flip: none, horizontal (left and right) or both.
+        hue: Largest turn of the hue, as a share of the circle.
+        saturation: Largest relative change of the saturation.
+        brightness: Largest relative change of the brightness.
+        weights: Model to start from: the name of a published data set (bccd, scenes), pascalvoc, coco_backbone, or a
+            .keras or .h5 file; with other classes all but the class head is kept.
+        validate_every: Epochs from one measurement on the validation split to the next; by default so that there are
+            30 of them.
+        patience: Epochs without a better mAP50 after which training stops; by default never.
+        unlabelled: What becomes of an image of a YOLO folder without a label file: refuse, background or skip.
+        compact: Whether to write the model with a byte per weight instead of four; the figures are those of that file.
+        seed: Seed of weights, order and augmentation.
+        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
+        precision: Precision of the computation; by default mixed_bfloat16 where the processor computes with it, else
+            float32. The model is saved in float32.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        data_dir: Folder of tensorflow-datasets.
+        output: Folder of the run; by default a new one, runs/yolo/TIME-DATASET.
+        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+    """
+    arguments = dict(locals())
+    training.check_positive(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        gradient_clip=gradient_clip,
+        validate_every=validate_every,
+        patience=patience,
+    )
+    training.check_range(0, 1.0001, mosaic=mosaic, saturation=saturation, brightness=brightness)
+    training.check_range(0, 0.91, scale=scale, translate=translate)
+    training.check_range(0, 0.51, hue=hue)
+    training.check_range(0, math.inf, weight_decay=weight_decay, close_mosaic=close_mosaic or 0)
+    training.check_range(0, 2**31, seed=seed)
+    environment = cards.environment()
+    training.seed_everything(seed, deterministic)
+    strategy = training.distribution(device)
+    boxes = datasets(
+        dataset, image_size=tuple(image_size), classes=tuple(classes), unlabelled=unlabelled, data_dir=data_dir
+    )
+    known, validation = boxes.split("train"), boxes.split("validation")
+    _report(boxes)
+    replicas = strategy.num_replicas_in_sync
+    batch_size = math.ceil((batch_size or min(8, max(4, len(known) // 4))) / replicas) * replicas
+    batch_size, steps, _ = training.execution_plan(len(known), batch_size)
+    epochs = epochs or min(300, max(40, round(12_000 / len(known))))
+    close_mosaic = epochs // 6 if close_mosaic is None else close_mosaic
+    validate_every = validate_every or max(1, epochs // 30)
+    precision = precision or _fast_precision()
+    image_size = known.images.shape[1:3]
+
+    with strategy.scope(), training.precision(precision):
+        model = zoo.yolo((*image_size, 3), len(boxes.class_names), size=size, weights=weights)
+        model.compile(
+            _optimizer(optimizer, learning_rate, weight_decay, gradient_clip, steps, epochs),
+            loss=zoo.losses.Detection(image_size, model.output_shape[0][-1] // 4),
+        )
+    run = training.start("yolo", arguments)
+    card = {
+        "name": "yolo",
+        "builder": "yolo",
+        "task": TASK,
+        "dataset": dataset_entry(boxes),
+        "image_size": list(image_size),
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": boxes.licence},
+        **environment,
+    }
+    print(
+        f"{boxes.name}: {len(known):,} images of {image_size[0]} x {image_size[1]} for training, "
+        f"{model.count_params():,} parameters, {epochs} epochs in {precision}"
+    )
+
+    def batches(first_epoch):
+        return data.training_batches(
+            known,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=epochs,
+            first_epoch=first_epoch,
+            seed=seed,
+            mosaic=mosaic,
+            close_mosaic=close_mosaic,
+            scale=scale,
+            translate=translate,
+            flip=flip,
+            hue=hue,
+            saturation=saturation,
+            brightness=brightness,
+        )
+
+    averages = _Averages(validation, len(boxes.class_names), every=validate_every, epochs=epochs)
+    try:
+        training.fit(
+            model,
+            batches,
+            run=run,
+            epochs=epochs,
+            steps=steps,
+            monitor="val_mAP50",
+            mode="max",
+            patience=patience,
+            callbacks=[averages],
+        )
+    except KeyboardInterrupt:
+        _take_averages(model)
+        training.keep_interrupted(run, exporting.float32_copy(model), card)
+        raise
+    _take_averages(model)
+    finished = exporting.float32_copy(model)
+    if compact:
+        training.save_compact(finished, run.folder / "model.keras", bits=5)
+    else:
+        training.save_model(finished, run.folder / "model.keras")
+    cards.write(run.folder, card)
+    split = "test" if "test" in boxes.splits else "validation"
+    finder = Finder(run.folder)
+    figures = measure(finder, boxes.split(split), boxes.class_names, run.folder)
+    measured = [row for row in run.history if np.isfinite(row["val_mAP50"])]
+    plots.history(run.history, {"loss": {"loss": "training"}}, run.folder / "curves.png")
+    shown = {"mean average precision": {"val_mAP50": "mAP50, validation", "val_mAP50-95": "mAP50-95, validation"}}
+    plots.history(measured, shown, run.folder / "curves_validation.png")
+    best = max(measured, key=lambda row: row["val_mAP50"])
+    page = data.letterbox(boxes.split(split).images[0], image_size)[0][None]
+    card |= figures | {
+        "files": [
+            cards.file_entry(
+                run.folder / "model.keras",
+                metrics=figures["metrics"],
+                measured_on=f"{boxes.name}, {split}",
+                latency_ms=round(timing.latency(lambda: finder(page)), 4),
+            )
+        ],
+        "training": cards.training_entry(
+            "yolo",
+            train,
+            run,
+            batch_size=batch_size,
+            precision=precision,
+            best_epoch=best["epoch"],
+            validation={"mAP50": best["val_mAP50"], "mAP50-95": best["val_mAP50-95"]},
+        ),
+    }
+    cards.write(run.folder, card)
+    training.finish(run)
+    print(f"mAP50 {figures['metrics']['mAP50']:.4f} on {split}; model, card and pictures are in {run.folder}")
+    return {
+        "output": run.folder,
+        "model": run.folder / "model.keras",
+        "epochs": len(run.history),
+        "split": split,
+        **figures,
+        "parameters": card["parameters"],
+        "seconds": card["training"]["seconds"],
+    }
+
+
+def evaluate(
+    *,
+    model: str | None = None,
+    dataset: str = "scenes",
+    split: Literal["train", "validation", "val", "test", "all"] | None = None,
+    unlabelled: data.Unlabelled = "refuse",
+    data_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Measures a model: mAP50 and mAP50-95, by class, curves, confusion matrix and a sheet of the worst images.
+
+    Args:
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder; by default
+            yolo_scenes for the drawn scenes, else yolo.
+        dataset: scenes, a folder in the form of Pascal VOC, COCO or YOLO, or a name of tensorflow-datasets (voc/2007).
+        split: Part of the data set to measure on; by default test, or validation where there is no test split.
+        unlabelled: What becomes of an image of a YOLO folder without a label file: refuse, background or skip.
+        data_dir: Folder of tensorflow-datasets.
+        output: Folder for the pictures and evaluation.json; by default a new one under runs/yolo.
+    """
+    finder = Finder(_default_model(model, dataset))
+    boxes, split, part = _part(finder, dataset, split, unlabelled=unlabelled, data_dir=data_dir)
+    _report(boxes)
+    folder = training.output_folder("yolo", f"evaluate-{boxes.name}", output)
+    figures = {
+        "model": finder.path,
+        "dataset": boxes.name,
+        "split": split,
+        "images": len(part),
+        "boxes": sum(map(len, part.boxes)),
+        "faulty_boxes": boxes.faults,
+        **measure(finder, part, finder.labels, folder),
+    }
+    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(figures["per_class"]))
+    best = figures["confidence"]
+    print(
+        f"\nmAP50 {figures['metrics']['mAP50']:.4f}, mAP50-95 {figures['metrics']['mAP50-95']:.4f} on {len(part):,} "
+        f"images of {boxes.name} ({split}); at confidence {best['confidence']:.2f}: precision {best['precision']:.3f}, "
+        f"recall {best['recall']:.3f}; pictures are in {folder}"
+    )
+    return {**figures, "output": folder}
+
+
+def predict(
+    paths: Positional[tuple[str, ...]] = (),
+    *,
+    model: str = "yolo",
+    confidence: float = 0.25,
+    iou: float = IOU,
+    classes: tuple[str, ...] = (),
+    seconds: float | None = None,
+    output: Path | None = None,
+):
+    """Finds things in images, videos and from cameras: what and where is drawn, and written as JSON and CSV.
+
+    Boxes are left, top, right and lower in pixels of the image as it came. Each image gets a picture NAME.png, each
+    video and camera a NAME.mp4.
+
+    Args:
+        paths: Images, folders of images, videos (MP4, MOV, AVI, MKV, WebM) and numbers of cameras.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        confidence: Least confidence of a detection.
+        iou: Overlap above which two boxes of a class mean the same thing.
+        classes: Classes to look for; by default all.
+        seconds: Length of a video or camera to look at, at most; a camera is looked at until Ctrl-C else.
+        output: Folder for the results; by default a new one under runs/yolo.
+    """
+    training.check_range(0, 1.0001, confidence=confidence, iou=iou)
+    training.check_positive(seconds=seconds)
+    if not paths:
+        raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
+    finder = Finder(model)
+    unknown = [name for name in classes if name not in finder.labels]
+    if unknown:
+        raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")
+    wanted = np.array([not classes or name in classes for name in finder.labels])
+    options = {"confidence": confidence, "iou_threshold": iou}
+
+    def find(image):
+        found = finder.on_image(image, **options)
+        kept = wanted[found["classes"]]
+        return {name: values[kept] for name, values in found.items()}
+
+    pictures, videos, skipped = _inputs(paths)
+    with contextlib.ExitStack() as stack:
+        readers = [(path, stack.enter_context(video.Reader(path))) for path in videos]
+        folder = training.output_folder("yolo", "predict", output)
+        rows, results, problems, taken = [], [], [], set()
+        finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
+        begun = time.perf_counter()
+        for path, image in pictures:
+            found = find(image)
+            target = _new_name(folder, path, ".png", taken)
+            plots.save_image(plots.draw_boxes(np.asarray(image.convert("RGB")), found, finder.labels), target)
+            results.append(
+                {
+                    "file": str(path),
+                    "size": [image.width, image.height],
+                    "detections": _named(found, finder.labels),
+                    "picture": str(target),
+                }
+            )
+            rows += [{"file": str(path), "frame": 0, **row} for row in results[-1]["detections"]]
+        rate = len(pictures) / max(time.perf_counter() - begun, 1e-9)
+        for path, frames in readers:
+            name = path if isinstance(path, Path) else Path(f"camera{path}")
+            target = _new_name(folder, name, ".mp4", taken)
+            listed, rate = _video(frames, find, finder.labels, target, seconds)
+            results.append(
+                {
+                    "file": str(path),
+                    "size": list(frames.size),
+                    "frames": len(listed),
+                    "frames_per_second": round(rate, 2),
+                    "detections": listed,
+                    "video": str(target),
+                }
+            )
+            rows += [{"file": str(path), "frame": number, **row} for number, one in enumerate(listed) for row in one]
+            if frames.problem:
+                problems.append(frames.problem)
+                print(frames.problem, file=sys.stderr)
+    training.write_text(folder / "predictions.json", json.dumps(results, indent=1))
+    columns = ("file", "frame", "class", "confidence", "left", "top", "right", "lower")
+    training.write_text(folder / "predictions.csv", _csv(rows, columns))
+    if rows:
+        print(cards.table(rows[:40]))
+    if len(rows) > 40:
+        print(f"... and {len(rows) - 40:,} more in predictions.csv")
+    frames = len(pictures) + sum(one.get("frames", 0) for one in results)
+    print(
+        f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
+        f"pictures and tables are in {folder}"
+    )
+    return {"predictions": results, "skipped": skipped, "problems": problems, "output": folder}
+
+
+def export(
+    *,
+    model: str = "yolo",
+    format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
+    quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    detections: Literal["final", "raw"] = "final",
+    input_size: tuple[int, int] | None = None,
+    confidence: float = 0.01,
+    iou: float = IOU,
+    max_detections: int = 100,
+    latency_at: tuple[int, ...] = (),
+    dataset: str | None = None,
+    split: Literal["train", "validation", "val", "test", "all"] | None = None,
+    data_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Exports a Keras model (uint8 image in, boxes, scores and classes out) and measures mAP50 of every file.
+
+    Boxes are left, top, right and lower as shares of the image, so that 1 is its right or lower edge.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        format: One or more formats.
+        quantize: One or more precisions of the TFLite files.
+        detections: final (non-maximum suppression inside: boxes, scores, classes and their count) or raw (boxes and
+            scores of all points, for a suppression of one's own).
+        input_size: Height and width of the images, such as those of a camera, where the file itself is to fit them
+            into the model's size; by default the caller does so, with a grey border (114) and the image in the middle.
+        confidence: Least confidence of a final detection.
+        iou: Overlap above which two final boxes of a class mean the same thing.
+        max_detections: Number of final detections, at most.
+        latency_at: Sides of square images at which the latency of TFLite files is measured as well.
+        dataset: Data to measure on; by default scenes, for a model of the drawn scenes only. Its training split, if
+            it has one, shows int8 the range of the activations.
+        split: Part of the data set to measure on; by default test, or validation where there is no test split.
+        data_dir: Folder of tensorflow-datasets.
+        output: Folder for the files and their card; by default a new one under runs/yolo.
+    """
+    files = exports.plan(format, quantize)
+    training.check_range(0, 1.0001, confidence=confidence, iou=iou)
+    training.check_positive(max_detections=max_detections)
+    if input_size is not None and min(input_size) < 1:
+        raise ValueError(f"input_size is height and width in pixels, got {input_size}")
+    finder = Finder(model).keras_only()
+    if any(side < 32 or side % 32 for side in latency_at):
+        raise ValueError(f"latency_at is multiples of 32, got {', '.join(map(str, latency_at))}")
+    dataset = dataset or "scenes"
+    boxes, split, part = _part(finder, dataset, split, foreign=True, representative=True, data_dir=data_dir)
+    same = set(boxes.class_names) <= set(finder.labels)
+    if not same:
+        print(
+            f"{boxes.name} has other classes than the model: measured is how far a file finds what the model finds; "
+            "for int8 give the model's own data with --dataset"
+        )
+        part = _as_found(finder, part)
+    reference = measure(finder, part, finder.labels)
+    folder = training.output_folder("yolo", "export", output)
+    endpoint = exporting.detection_endpoint(
+        exporting.float32_copy(finder.model),
+        detections=detections,
+        input_size=input_size,
+        confidence=confidence,
+        iou_threshold=iou,
+        max_detections=max_detections,
+    )
+    sized, wide = part, boxes
+    if input_size is not None:  # as the file is going to see them
+        wide = datasets(dataset, image_size=input_size, splits=tuple(boxes.splits), data_dir=data_dir)
+        sized = wide.split(split)
+        factors = sized.sizes[:, ::-1] / part.sizes[:, ::-1]
+        scaled = [rows * np.float32([*f, *f, 1]) for rows, f in zip(part.boxes, factors, strict=True)]
+        sized = replace(sized, boxes=scaled)
+    metadata = {
+        "name": "yolo",
+        "task": TASK,
+        "detections": detections,
+        "letterbox": LETTERBOX[input_size is not None],
+        "image_size": list(input_size or finder.image_size),
+        "boxes": "left, top, right, lower as shares of the image",
+        "confidence": confidence if detections == "final" else None,
+        "iou": iou if detections == "final" else None,
+        "dataset": finder.card.get("dataset", {}).get("name"),
+        "licence": finder.card.get("licence"),
+    }
+    known = wide.splits.get("train", sized)
+    typical, _ = data.letterboxed(known.take(np.random.default_rng(0).permutation(len(known))[:200]))
+    page, _ = data.letterboxed(sized.take([0]))
+    expected = finder.on_image(Image.fromarray(page[0]))["scores"]
+
+    def write(path, format, quantization):
+        exporting.export(
+            finder.model,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints={exporting.ENDPOINT: endpoint},
+            labels=finder.labels,
+            metadata=metadata | {"quantize": quantization},
+            representative_data=typical if quantization == "int8" else None,
+        )
+
+    def measured(path):
+        exported = Finder(path, threads=2)
+        found = exported(page)[0]["scores"]
+        count = max(1, min(len(found), len(expected)))
+        gap = (
+            np.abs(np.resize(found, count) - np.resize(expected, count)).max()
+            if len(found)
+            else expected.max(initial=0)
+        )
+        return {
+            "metrics": measure(exported, sized, finder.labels)["metrics"],
+            "measured_on": f"{boxes.name}, {split}" + ("" if same else ", against what the Keras model finds"),
+            "max_abs_difference": float(gap),  # of the confidences on the first image, by rank
+            "latency_ms": round(timing.latency(lambda: exported.raw(page[0])), 4),
+            "threads": 2 if path.suffix == ".tflite" else None,
+            "detections": detections,
+            "image_size": metadata["image_size"],
+            **_latencies_at(finder, path, latency_at, typical),
+        }
+
+    card = finder.card or {"name": "yolo", "task": TASK, "dataset": {"classes": finder.labels}}
+    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    value = reference["metrics"]["mAP50"]
+    print(f"\nKeras: mAP50 {value:.4f} on {len(part):,} images of {boxes.name} ({split}); files are in {folder}")
+    return {
+        "output": folder,
+        "dataset": boxes.name,
+        "split": split,
+        "metrics": reference["metrics"],
+        "files": entries,
+    }
+
+
+def benchmark(
+    *,
+    model: str = "yolo_scenes",
+    dataset: str = "scenes",
+    rounds: int = 3,
+    batch_size: int = 8,
+    data_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Times the pipeline, training and all forms of a model, beside keras-cv's YOLOV8 of the same size if it is there.
+
+    Both sides take their turn in each round; the figures are medians over the rounds.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        dataset: Data to train on.
+        rounds: How often each side has its turn.
+        batch_size: Images per step of the training.
+        data_dir: Folder of tensorflow-datasets.
+        output: Folder for benchmark.json; by default a new one under runs/yolo.
+    """
+    training.check_positive(rounds=rounds, batch_size=batch_size)
+    finder = Finder(model).keras_only()
+    boxes = datasets(dataset, image_size=finder.image_size, splits=("train",), data_dir=data_dir)
+    known = boxes.split("train")
+    folder = training.output_folder("yolo", f"benchmark-{boxes.name}", output)
+    pipeline = _pipeline_speed(known, rounds, batch_size)
+    other = _keras_cv_like(finder.model)
+    speeds = _training_speed(finder.model, other, known, rounds, batch_size)
+    pages, _ = data.letterboxed(known.take(range(min(50, len(known)))))
+    x = pages[:1] / np.float32(255)
+    with tempfile.TemporaryDirectory() as scratch:
+        network = exporting.float32_copy(finder.model)
+        milliseconds, sizes = timing.forms(
+            network,
+            x,
+            {"image": pages[:1]},
+            Path(scratch),
+            representative_data=pages,
+            endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
+        )
+    if other is not None:
+        run = tf.function(lambda image: other(image, training=False))
+        constant, ours = tf.constant(x), tf.function(lambda image: network(image, training=False))
+        pair = timing.latencies({"keras-cv, tf.function": lambda: run(constant), "tf.function": lambda: ours(constant)})
+        milliseconds["keras-cv, tf.function"] = pair["keras-cv, tf.function"]
+        speeds["one image, keras-cv / ours"] = pair["keras-cv, tf.function"] / pair["tf.function"]
+    frames = {form: 1000 / value for form, value in milliseconds.items()}
+    result = {
+        "pipeline_images_per_second": pipeline,
+        "training_images_per_second": speeds,
+        "latency_ms": milliseconds,
+        "frames_per_second": frames,
+        "bytes": sizes,
+        "image_size": list(finder.image_size),
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"pipeline on {boxes.name}, images/s, median of {rounds} rounds")
+    print(cards.table([pipeline]))
+    print("\ntraining, images/s" + ("" if other is not None else " (keras-cv is not installed: image-zoo[detection])"))
+    print(cards.table([speeds]))
+    timing.print_forms(milliseconds, sizes)
+    print("\nframes per second")
+    print(cards.table([{"form": form, "frames/s": value} for form, value in frames.items()]))
+    return {**result, "output": folder}
+
+
+# Using a model
+
+
+def _default_model(model, dataset):
+    return model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo")
+
+
+def _part(finder, dataset, split, *, foreign=False, representative=False, **options):
+    """(data set, name of the split, `Split`); only what is needed is read: with `representative` "train" as well.
+
+    With `foreign` the data set may have other classes than the model, and is then given as it is.
+    """
+    wanted = None
+    if split not in (None, "all"):
+        split = {"val": "validation"}.get(split, split)
+        wanted = (split, *(["train?"] if representative and split != "train" else []))
+    if foreign:
+        boxes = datasets(dataset, image_size=finder.image_size, splits=wanted, **options)
+        known = set(boxes.class_names) <= set(finder.labels)
+        boxes = boxes.renumbered(finder.labels) if known else boxes
+    else:
+        boxes = finder.datasets(dataset, splits=wanted, **options)
+    split = split or next(name for name in ("test", "validation", "train") if name in boxes.splits)
+    return boxes, split, boxes.split(split)
+
+
+def _as_found(finder, split):
+    """The same images with what the model finds on them as their objects."""
+    found = finder(data.letterboxed(split)[0])
+    objects = []
+    for one, size in zip(found, split.sizes, strict=True):
+        corners = data.unletterbox(one["boxes"], size, size, finder.image_size)
+        objects.append(np.concatenate([corners, one["classes"][:, None]], axis=1).astype(np.float32))
+    return replace(split, boxes=objects)
+
+
+def _latencies_at(finder, path, sides, typical):
+    """Milliseconds with two threads of the same network for square images, as a card has it."""
+    if path.suffix != ".tflite" or not sides:
+        return {}
+    quantize = exporting.load(path).metadata["quantize"]
+    found = {}
+    for side in sides:
+        network = fitted(exporting.float32_copy(finder.model), (side, side, 3), len(finder.labels))
+        pages = np.stack([np.asarray(Image.fromarray(page).resize((side, side))) for page in typical[:20]])
+        with tempfile.TemporaryDirectory() as folder:
+            file = exporting.export(
+                network,
+                Path(folder, "model.tflite"),
+                quantize=quantize,
+                endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
+                representative_data=pages if quantize == "int8" else None,
+            )
+            run = exporting.load(file, threads=2)
+            found[f"{side} x {side}"] = round(timing.latency(lambda run=run, pages=pages: run(image=pages[:1])), 4)
+    return {"latency_ms_at": found}
+
+
+def _inputs(paths):
+    """Images [(path, PIL image)], videos and cameras, and what in folders could not be read."""
+    pictures, videos, skipped = [], [], []
+    for name in paths:
+        path = Path(name)
+        if name.isdigit() and not path.exists():
+            videos.append(int(name))
+        elif video.is_video(path):
+            videos.append(path)
+        elif path.is_dir():
+            listed = images.files(path)
+            films = sorted(one for one in path.rglob("*") if video.is_video(one))
+            if not listed and not films:
+                raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF) and no videos")
+            videos += films
+            for file in listed:
+                try:
+                    pictures.append((file, images.open_image(file)))
+                except ValueError as error:
+                    skipped.append(str(file))
+                    print(f"skipped: {error}", file=sys.stderr)
+        else:
+            pictures.append((path, images.open_image(path)))
+    if not pictures and not videos:
+        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
+    return pictures, videos, skipped
+
+
+def _video(frames, find, labels, target, seconds):
+    """Detections of each frame, and frames per second; the frames are written with their boxes."""
+    listed, begun, told = [], time.perf_counter(), 0.0
+    with video.Writer(target, frames.rate, frames.size) as out:
+        try:
+            for frame in frames:
+                found = find(Image.fromarray(frame))
+                out.write(plots.draw_boxes(frame, found, labels))
+                listed.append(_named(found, labels))
+                passed = time.perf_counter() - begun
+                if passed - told > 1 and sys.stderr.isatty():
+                    told = passed
+                    of = f" of {frames.count}" if frames.count else ""
+                    print(f"\rframe {len(listed)}{of}, {len(listed) / passed:.1f}/s", end="", file=sys.stderr)
+                if seconds is not None and len(listed) >= seconds * frames.rate:
+                    break
+        except KeyboardInterrupt:  # how one stops a camera
+            if not listed:
+                raise
+    if told:
+        print(file=sys.stderr)
+    return listed, len(listed) / (time.perf_counter() - begun)
+
+
+def _named(found, labels):
+    """Detections as rows for people: class, confidence, and the box in pixels."""
+    return [
+        {
+            "class": labels[label],
+            "confidence": round(float(score), 4),
+            **dict(zip(("left", "top", "right", "lower"), (round(float(side), 1) for side in box), strict=True)),
+        }
+        for box, score, label in zip(found["boxes"], found["scores"], found["classes"], strict=True)
+    ]
+
+
+def _new_name(folder, path, suffix, taken):
+    """A name in the folder that nothing else of this call has."""
+    names = (folder / f"{path.stem}{'' if n == 1 else f'-{n}'}{suffix}" for n in range(1, len(taken) + 2))
+    name = next(name for name in names if name not in taken)
+    taken.add(name)
+    return name
+
+
+def _csv(rows, columns):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+# The benchmark's two sides
+
+
+def _pipeline_speed(split, rounds, batch_size, count=160):
+    """Images per second of the pipeline, with mosaic and without."""
+    batch_size, steps, _ = training.execution_plan(len(split), batch_size)
+    epochs = max(1, count // (steps * batch_size))
+    steps = min(steps, max(1, count // batch_size))
+    found = {"with mosaic": [], "without": []}
+    for turn in range(rounds + 1):
+        for name, mosaic in (("with mosaic", 1.0), ("without", 0.0)):
+            batches = data.training_batches(
+                split, batch_size=batch_size, steps=steps, epochs=epochs, mosaic=mosaic, close_mosaic=0
+            )
+            start = time.perf_counter()
+            for _ in batches:
+                pass
+            if turn:  # the first round warms up
+                found[name].append(epochs * steps * batch_size / (time.perf_counter() - start))
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def _training_speed(model, other, split, rounds, batch_size, steps=3):
+    """Images per second of training steps in float32 on the same batches, and the ratio of the two sides."""
+    classes = model.output_shape[1][-1]
+    batch = next(
+        iter(data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0))
+    )
+    x, y = (np.array(part) for part in batch)
+    y[..., 4] = np.where(y[..., 4] < 0, -1, y[..., 4] % classes)  # the speed is that of any objects
+    ours = exporting.float32_copy(model)
+    ours.compile(keras.optimizers.AdamW(1e-4), loss=zoo.losses.Detection(model.input_shape[1:3]), jit_compile=False)
+    sides = {"ours": lambda: ours.train_on_batch(x, y)}
+    if other is not None:
+        other.compile(
+            box_loss="ciou",
+            classification_loss="binary_crossentropy",
+            optimizer=keras.optimizers.AdamW(1e-4),
+            jit_compile=False,
+        )
+        labels = {"boxes": y[..., :4], "classes": y[..., 4]}
+        sides["keras-cv"] = lambda: other.train_on_batch(x, labels)
+    found = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, step in sides.items():
+            start = time.perf_counter()
+            for _ in range(steps):
+                step()
+            if turn:  # the first round traces the graphs
+                found[name].append(steps * batch_size / (time.perf_counter() - start))
+    speeds = {name: float(np.median(values)) for name, values in found.items()}
+    if other is not None:
+        pairs = zip(found["ours"], found["keras-cv"], strict=True)
+        speeds["ours / keras-cv"] = float(np.median([one / two for one, two in pairs]))
+    return speeds
+
+
+def _keras_cv_like(model):
+    """keras-cv's detector of the same size, untrained; None where it is not installed."""
+    try:
+        import keras_cv
+    except ImportError:
+        return None
+    filters = {layer.name: layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    channels = [filters[f"stack{stage}_c2f_output_conv"] for stage in (1, 2, 3, 4)]
+    depths = [
+        sum(name.startswith(f"stack{stage}_c2f_pre_") and name.endswith("_1_conv") for name in filters)
+        for stage in (1, 2, 3, 4)
+    ]
+    backbone = keras_cv.models.YOLOV8Backbone(channels, depths, False, input_shape=model.input_shape[1:])
+    return keras_cv.models.YOLOV8Detector(backbone, model.output_shape[1][-1], "xyxy", fpn_depth=depths[0])
+
+
+# Training
+
+
+def dataset_entry(boxes):
+    """What a card says of a data set of boxes."""
+    return {
+        "name": boxes.name,
+        "version": boxes.version,
+        "licence": boxes.licence,
+        "form": boxes.form,
+        "classes": list(boxes.class_names),
+        "splits": {name: len(split) for name, split in boxes.splits.items()},
+        "boxes": {name: sum(map(len, split.boxes)) for name, split in boxes.splits.items()},
+        "faulty_boxes": boxes.faults,
+    }
+
+
+def _report(boxes):
+    for kind, count in boxes.faults.items():
+        print(f"{boxes.name}: {count:,} box{'es' * (count > 1)} {kind}")
+
+
+def _fast_precision():
+    """mixed_bfloat16 where this machine has instructions for it."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.is_file() else []
+    native = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "mixed_bfloat16" if native or tf.config.list_logical_devices("GPU") else "float32"
+
+
+def _optimizer(kind, learning_rate, weight_decay, clip, steps, epochs):
+    """AdamW or SGD with warm-up, cosine, clipped gradients and averaged weights."""
+    learning_rate = learning_rate or {"adamw": 1.5e-3, "sgd": 1e-2}[kind]
+    total = steps * epochs
+    warm_up = min(max(3 * steps, 50), total // 5 + 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 100, max(1, total - warm_up), 0.5, warmup_target=learning_rate, warmup_steps=warm_up
+    )
+    options = {"global_clipnorm": clip, "use_ema": True, "ema_momentum": 1 - min(0.1, max(1e-3, 20 / total))}
+    if kind == "adamw":
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, **options)
+    else:
+        # decoupled, so that the same decay means as much at a learning rate five times as high
+        options["weight_decay"] = weight_decay / 5
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.937, nesterov=True, **options)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _take_averages(model):
+    """Sets the weights to their averages; gives those that stood there."""
+    former = [np.array(variable) for variable in model.trainable_variables]
+    if model.optimizer.built and int(model.optimizer.iterations):
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return former
+
+
+class _Averages(keras.callbacks.Callback):
+    """Measures the averaged weights on the validation split, each few epochs; NaN between."""
+
+    def __init__(self, split, num_classes, *, every, epochs):
+        super().__init__()
+        self.pages, self.targets = data.letterboxed(split)
+        self.num_classes, self.every, self.epochs = num_classes, every, epochs
+        self.run = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs |= {"val_mAP50": math.nan, "val_mAP50-95": math.nan}
+        if (epoch + 1) % self.every and epoch + 1 < self.epochs:
+            return
+        if self.run is None:
+            self.run = tf.function(
+                lambda x: self.model(tf.cast(x, tf.float32) / 255.0, training=False),
+                [tf.TensorSpec((None, *self.pages.shape[1:]), tf.uint8)],
+            )
+        former = _take_averages(self.model)
+        metric = MeanAveragePrecision(self.num_classes)
+        for start in range(0, len(self.pages), 16):
+            outputs = self.run(self.pages[start : start + 16])
+            found = zoo.boxes.detect(outputs, self.pages.shape[1:3], confidence=0.001)
+            metric.update_state(self.targets[start : start + 16], found)
+        for variable, value in zip(self.model.trainable_variables, former, strict=True):
+            variable.assign(value)
+        result = metric.result()
+        logs |= {f"val_{name}": result[name] for name in ("mAP50", "mAP50-95")}
+        print(f" - val_mAP50: {result['mAP50']:.4f} - val_mAP50-95: {result['mAP50-95']:.4f}")
+
+
+class Finder:
+    """Any form of a trained detector: uint8 images of its size, (count, height, width, 3), to detections.
+
+    Attributes:
+        path: The file or folder.
+        model: The Keras model or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        image_size: (height, width) of the images that it takes.
+        labels: Names of the classes.
+    """
+
+    def __init__(self, model, *, threads=1):
+        self.path = cards.find(str(model))
+        self.card = cards.beside(self.path)
+        if self.path.suffix in (".keras", ".h5"):
+            self.model = pretrained.load(self.path)
+            if not isinstance(self.model, Detector):
+                raise ValueError(f"{self.path} is not a detector: its outputs are {', '.join(self.model.output_names)}")
+            self.image_size = self.model.input_shape[1:3]
+            labels = self.card.get("dataset", {}).get("classes")
+            self.labels = list(labels or (f"class {number}" for number in range(self.model.output_shape[1][-1])))
+            signature = [tf.TensorSpec((None, *self.image_size, 3), tf.uint8)]  # any count without tracing again
+            self._run = tf.function(lambda x: self.model(tf.cast(x, tf.float32) / 255.0, training=False), signature)
+        else:
+            self.model = exporting.load(self.path, threads=threads)
+            shape, _ = self.model.inputs.get("image", ((), ""))
+            if len(shape) != 4 or "detections" not in self.model.metadata:
+                raise ValueError(f"{self.path} is not a detector: its inputs are {self.model.inputs}")
+            self.image_size, self.labels = shape[1:3], self.model.labels
+
+    def keras_only(self):
+        """This detector, if it is a Keras model."""
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self
+
+    def raw(self, page):
+        """What the model itself gives for one image, for timing."""
+        if isinstance(self.model, keras.Model):
+            return keras.tree.map_structure(np.asarray, self._run(page[None]))
+        return self.model(image=page[None])
+
+    def __call__(self, pages, *, confidence=0.25, iou_threshold=IOU):
+        """One dictionary "boxes" (in pixels of the page), "scores" and "classes" per image; see `zoo.boxes.detect`."""
+        options = {"confidence": confidence, "iou_threshold": iou_threshold}
+        if isinstance(self.model, keras.Model):
+            parts = [self._run(pages[start : start + 16]) for start in range(0, len(pages), 16)]
+            return [one for part in parts for one in zoo.boxes.detect(part, self.image_size, **options)]
+        height, width = self.image_size
+        found = []
+        for page in pages:
+            outputs = self.model(image=page[None])
+            boxes = outputs["boxes"][0] * np.float32([width, height, width, height])
+            if self.model.metadata["detections"] == "raw":
+                found.append(zoo.boxes.choose(boxes, outputs["scores"][0], **options))
+                continue
+            scores, classes = outputs["scores"][0], outputs["classes"][0]
+            kept = np.flatnonzero((np.arange(len(scores)) < outputs["count"][0]) & (scores >= confidence))
+            more = zoo.boxes.non_maximum_suppression(
+                boxes[kept], scores[kept], classes[kept], iou_threshold=iou_threshold
+            )
+            kept = kept[more]
+            found.append({"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept].astype(int)})
+        return found
+
+    def on_image(self, image, **options):
+        """Detections on one PIL image, boxes in its own pixels."""
+        page, undo = self.page(image)
+        (found,) = self(page[None], **options)
+        return found | {"boxes": undo(found["boxes"])}
+
+    def page(self, image):
+        """A PIL image as the model takes it, and the function that brings boxes back to its pixels."""
+        original = image.height, image.width
+        small = data.shrink(image, self.image_size)
+        page, _ = data.letterbox(small, self.image_size)
+        return page, lambda boxes: data.unletterbox(boxes, small.shape[:2], original, self.image_size)
+
+    def datasets(self, dataset, **options):
+        """A data set brought to this model's image size, with its classes numbered as the model's.
+
+        Raises:
+            ValueError: If the data set has a class that the model does not know.
+        """
+        boxes = datasets(dataset, **{"image_size": self.image_size} | options)
+        unknown = [name for name in boxes.class_names if name not in self.labels]
+        if unknown:
+            raise ValueError(
+                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
+                f"{boxes.name} has {', '.join(boxes.class_names)}"
+            )
+        return boxes.renumbered(self.labels)
+
+
+def measure(finder, split, class_names, folder=None):
+    """Figures of a detector on one split, and pictures if there is a folder for them.
+
+    Args:
+        finder: The `Finder`.
+        split: The `Split`, in the detector's size, classes numbered as the detector's.
+        class_names: The detector's classes.
+        folder: Where to write the pictures; None leaves them out.
+    """
+    pages, targets = data.letterboxed(split)
+    start = time.perf_counter()
+    found = finder(pages, confidence=0.001)
+    seconds = time.perf_counter() - start
+    metric = MeanAveragePrecision(len(class_names))
+    metric.update_state(targets, found)
+    result = metric.result()
+    named = [{"class": name, **row} for name, row in zip(class_names, result["per_class"], strict=True)]
+    figures = {
+        "metrics": {name: result[name] for name in ("mAP50", "mAP50-95")},
+        "per_class": [row for row in named if row["objects"]],
+        "images_per_second": round(len(pages) / seconds, 2),
+    }
+    curves = {name: metric.curve(number) for number, name in enumerate(class_names) if metric.objects[number]}
+    figures["confidence"] = best_confidence(curves)
+    if folder is None:
+        return figures
+    plots.detection_curves(curves, folder / "curves_precision_recall.png")
+    matrix, wrong = confusions(targets, found, len(class_names), figures["confidence"]["confidence"])
+    names = [*class_names, "nothing"]
+    plots.confusion_matrix(matrix, names, folder / "confusion_matrix.png", what="objects and detections")
+    worst = [index for index in np.argsort([-count for count in wrong], kind="stable") if wrong[index]][:8]
+    pictures, captions = [], []
+    for index in worst:
+        sure = found[index]["scores"] >= figures["confidence"]["confidence"]
+        true = {"boxes": targets[index][:, :4], "classes": targets[index][:, 4].astype(int)}
+        pictures.append(
+            plots.draw_boxes(
+                plots.draw_boxes(pages[index], true, class_names, colour="#ffffff"),
+                {name: values[sure] for name, values in found[index].items()},
+                class_names,
+            )
+        )
+        captions.append(f"{Path(split.files[index]).name[-24:]}\n{wrong[index]} mistakes")
+    title = f"the worst of {len(pages):,} images; what is there in white"
+    plots.sheet(pictures, captions, folder / "worst.png", title=title, columns=4, size=3.5)
+    return figures
+
+
+def best_confidence(curves):
+    """The confidence at which the mean F1 of the classes is highest: {"confidence", "precision", "recall", "F1"}."""
+    levels = np.linspace(0.01, 0.99, 99)
+    rows = []
+    for scores, precision, recall in curves.values():
+        place = np.searchsorted(-scores, -levels, side="right") - 1  # the last detection that is as sure
+        none = place < 0
+        rows.append(
+            [np.where(none, 1.0, precision[place]), np.where(none, 0.0, recall[place])]
+            if len(scores)
+            else [np.ones(99), np.zeros(99)]
+        )
+    if not rows:
+        return {"confidence": 0.25, "precision": 0.0, "recall": 0.0, "F1": 0.0}
+    precision, recall = np.mean(rows, axis=0)
+    f1 = np.mean([2 * p * r / np.maximum(p + r, 1e-9) for p, r in rows], axis=0)
+    best = int(f1.argmax())
+    values = levels[best], precision[best], recall[best], f1[best]
+    return dict(zip(("confidence", "precision", "recall", "F1"), map(float, values), strict=True))
+
+
+def confusions(targets, found, num_classes, confidence, threshold=0.5):
+    """Counts of found over true classes, the last of each being nothing, and the mistakes of each image."""
+    matrix, wrong = np.zeros((num_classes + 1, num_classes + 1), int), []
+    for target, one in zip(targets, found, strict=True):
+        sure = one["scores"] >= confidence
+        boxes, classes = one["boxes"][sure], one["classes"][sure]
+        before, free = np.trace(matrix), np.ones(len(target), bool)
+        for box, label in zip(boxes, classes, strict=True):
+            overlap = np.asarray(zoo.boxes.iou(box[None], target[:, :4])) * free if len(target) else np.zeros(0)
+            # of the objects that overlap enough one of the same class comes first
+            overlap = np.where(overlap >= threshold, overlap + (target[:, 4] == label), 0) if len(target) else overlap
+            if len(target) and overlap.max() > 0:
+                best = int(overlap.argmax())
+                matrix[int(target[best, 4]), label] += 1
+                free[best] = False
+            else:
+                matrix[num_classes, label] += 1
+        for label in target[free, 4].astype(int):
+            matrix[label, num_classes] += 1
+        wrong.append(int(len(boxes) + free.sum() - (np.trace(matrix) - before)))
+    return matrix, wrong

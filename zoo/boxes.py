@@ -1,0 +1,147 @@
+"""Boxes: the points of a detector's grids, from logits to boxes, overlaps, and the choice of the final detections.
+
+A box is (left, top, right, lower) in pixels of the image, everywhere.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+STRIDES = (8, 16, 32)  # pixels from one point to the next on each of the three grids
+
+
+def anchors(image_size, strides=STRIDES):
+    """The points of which each may see one object: float32 (points, 2), x and y in pixels, and (points,), strides.
+
+    Args:
+        image_size: (height, width), multiples of the largest stride.
+        strides: Pixels from one point to the next, of each grid.
+    """
+    height, width = image_size
+    points, steps = [], []
+    for stride in strides:
+        y, x = np.meshgrid(np.arange(height // stride), np.arange(width // stride), indexing="ij")
+        points.append((np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) * stride)
+        steps.append(np.full(len(points[-1]), stride))
+    return np.float32(np.concatenate(points)), np.float32(np.concatenate(steps))
+
+
+def decode(logits, image_size):
+    """Boxes of the output "boxes" of a detector: each side is where its distribution expects it.
+
+    Args:
+        logits: float (batch, points, 4 * reg_max).
+        image_size: (height, width) of the images.
+
+    Returns:
+        float32 (batch, points, 4), not clipped to the image.
+
+    Reference: Li et al., "Generalized focal loss", 2020.
+    """
+    points, strides = anchors(image_size)
+    bins = logits.shape[-1] // 4
+    logits = ops.reshape(ops.cast(logits, "float32"), (-1, len(points), 4, bins))
+    distances = ops.sum(ops.softmax(logits, axis=-1) * np.arange(bins, dtype="float32"), axis=-1)
+    distances = distances * strides[:, None]
+    return ops.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
+
+
+def iou(boxes, others):
+    """Intersection over union of boxes (..., 4), broadcast against each other; 0 for boxes without area."""
+    inner, union = _overlap(boxes, others)
+    return inner / ops.maximum(union, 1e-7)
+
+
+def complete_iou(boxes, others):
+    """IoU less a penalty for distant centres and for unlike proportions, in (-1.5, 1]; broadcast like `iou`.
+
+    No gradient flows through the weight of the proportions.
+
+    Reference: Zheng et al., "Distance-IoU loss: faster and better learning for bounding box regression", 2020.
+    """
+    inner, union = _overlap(boxes, others)
+    overlap = inner / ops.maximum(union, 1e-7)
+    hull = ops.maximum(boxes[..., 2:], others[..., 2:]) - ops.minimum(boxes[..., :2], others[..., :2])
+    apart = (boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]) / 2
+    distance = ops.sum(ops.square(apart), axis=-1) / ops.maximum(ops.sum(ops.square(hull), axis=-1), 1e-7)
+    unlike = (4 / np.pi**2) * ops.square(_angle(boxes) - _angle(others))
+    weight = ops.stop_gradient(unlike / ops.maximum(1 - overlap + unlike, 1e-7))
+    return overlap - distance - weight * unlike
+
+
+def _overlap(boxes, others):
+    """Areas of the intersection and of the union."""
+    sides = ops.minimum(boxes[..., 2:], others[..., 2:]) - ops.maximum(boxes[..., :2], others[..., :2])
+    inner = ops.maximum(sides[..., 0], 0.0) * ops.maximum(sides[..., 1], 0.0)
+    return inner, _area(boxes) + _area(others) - inner
+
+
+def _area(boxes):
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _angle(boxes):
+    return ops.arctan((boxes[..., 2] - boxes[..., 0]) / ops.maximum(boxes[..., 3] - boxes[..., 1], 1e-7))
+
+
+def non_maximum_suppression(boxes, scores, classes, *, iou_threshold=0.6, max_detections=300):
+    """Indices of the detections to keep: the surest first, and none that overlaps a surer one of its class.
+
+    Args:
+        boxes: (count, 4).
+        scores: (count,).
+        classes: int (count,).
+        iou_threshold: Overlap above which two detections mean the same object, in [0, 1].
+        max_detections: How many to keep at most.
+
+    Returns:
+        A NumPy array of indices, by descending score.
+    """
+    boxes, scores, classes = np.asarray(boxes, "float64"), np.asarray(scores), np.asarray(classes)
+    order, kept = np.argsort(-scores, kind="stable"), []
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    while len(order) and len(kept) < max_detections:
+        best, order = order[0], order[1:]
+        kept.append(best)
+        sides = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
+        inner = sides.clip(0).prod(axis=1)
+        union = np.maximum(areas[best] + areas[order] - inner, 1e-9)
+        order = order[(inner / union <= iou_threshold) | (classes[order] != classes[best])]
+    return np.array(kept, dtype=int)
+
+
+def detect(outputs, image_size, *, confidence=0.25, iou_threshold=0.6, max_detections=300):
+    """Final detections of a batch, from the two outputs of a detector.
+
+    Args:
+        outputs: Dictionary of "boxes" and "scores", as a detector gives them.
+        image_size: (height, width) of the images.
+        confidence: Least score, in [0, 1]. A box may be given once for each class that is as sure.
+        iou_threshold: See `non_maximum_suppression`.
+        max_detections: Of one image, at most.
+
+    Returns:
+        A list with one dictionary of NumPy arrays per image: "boxes" float32 (count, 4), clipped to the image,
+        "scores" float32 (count,) in [0, 1] and "classes" int (count,), by descending score.
+    """
+    boxes = keras.ops.convert_to_numpy(decode(outputs["boxes"], image_size))
+    scores = keras.ops.convert_to_numpy(ops.sigmoid(ops.cast(outputs["scores"], "float32")))
+    height, width = image_size
+    boxes = boxes.clip(0, [width, height, width, height]).astype("float32")
+    return [
+        choose(one, score, confidence=confidence, iou_threshold=iou_threshold, max_detections=max_detections)
+        for one, score in zip(boxes, scores, strict=True)
+    ]
+
+
+def choose(boxes, scores, *, confidence=0.25, iou_threshold=0.6, max_detections=300, candidates=3000):
+    """The same for one image, from decoded boxes (points, 4) and scores (points, num_classes) in [0, 1]."""
+    points, classes = np.nonzero(scores >= confidence)
+    found = scores[points, classes]
+    if len(found) > candidates:
+        best = np.argsort(-found, kind="stable")[:candidates]
+        points, classes, found = points[best], classes[best], found[best]
+    kept = non_maximum_suppression(
+        boxes[points], found, classes, iou_threshold=iou_threshold, max_detections=max_detections
+    )
+    return {"boxes": boxes[points[kept]], "scores": found[kept], "classes": classes[kept]}
