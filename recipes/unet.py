@@ -12,8 +12,8 @@ parameters, from scratch, in 66 epochs of 31 seconds (half of one core of a shar
 
     zoo train unet --precision mixed_bfloat16 --filters 16 32 48 64 --stem-stride 1 --epochs 20 --scale 0.8 1.25
 
-give 0.727 on 100 test images with 242,553 parameters, in 20 epochs of 54 seconds on the same machine. The last epoch is
-kept; the validation split has chosen nothing else.
+give 0.727 on 100 test images with 242,553 parameters, in 20 epochs of 54 seconds on the same machine. The last epoch
+was kept, and no setting was chosen on the validation split.
 """
 
 import csv
