@@ -102,8 +102,7 @@ def train(
         variant: Of AlexNet: grouped (2012) or single (one column, as in torchvision).
         width: Of AlexNet: factor of the filters and units of all layers but the last.
         pooling: flatten as in AlexNet; average_max: the average and the maximum over the image; statistics: those of
-            every convolution and of the pixels themselves. By default statistics for the casts with alexnet, where the
-            place does not matter, else flatten.
+            every convolution and of the pixels themselves. By default statistics with alexnet, else flatten.
         units: Units of each of the two fully connected layers; AlexNet has 4096.
         dropout: Share of the inputs of the fully connected layers that is dropped in training.
         side: Pixels a side of the network's images.
@@ -143,7 +142,7 @@ def train(
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
     kind = "angle" if target == "angle" else cast
     strength = _strength(kind, strength)
-    pooling = pooling or ("statistics" if target == "cast" and backbone == "alexnet" else "flatten")
+    pooling = pooling or ("statistics" if backbone == "alexnet" else "flatten")
     environment = cards.environment()
     training.seed_everything(seed, deterministic)
     strategy = training.distribution(device)

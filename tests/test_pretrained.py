@@ -33,7 +33,7 @@ def test_published_model_is_what_its_card_says(name):
     )
     endpoint = {"diffusion": "generate"}.get(card["builder"], export.ENDPOINT)
     run = export.load(pretrained.file(name, "model.tflite"), endpoint=endpoint)
-    assert run.labels == card["dataset"]["classes"]
+    assert run.labels == card["dataset"].get("classes", [])  # a regression has none
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if pretrained.card(name)["builder"] == "mnist_cnn"])
