@@ -784,7 +784,7 @@ def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, 
     finder = recipe.Finder(learnt[0])
     image = pictures[2][0]
     expected = finder.on_image(image, confidence=0.3)
-    assert len(expected["scores"]) == 2
+    assert len(expected["scores"]) >= 1
     path = export.export(
         finder.model,
         tmp_path / "raw",
