@@ -422,6 +422,8 @@ def _needed(wanted, present):
     needed = {name.rstrip("?") for name in wanted or present}
     if "validation" in needed and "validation" not in present:
         needed.add("train")  # it is cut from there
+    elif "train" in needed:
+        needed.add("validation")  # or it would be cut from there
     return needed if needed & set(present) else set(present)
 
 
