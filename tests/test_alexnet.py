@@ -250,12 +250,13 @@ def test_training_answers_with_figures_and_pictures(cast_run):
     assert size < 2.6 * card["parameters"] + 60_000  # two bytes each, and the description of the network
 
 
-def test_weights_of_half_precision_load_in_float32(cast_run):
+def test_kernels_of_half_precision_load_in_float32(cast_run):
     model = zoo.load(cast_run[0] / "model.keras")
     for variable in model.weights:
         values = np.asarray(variable)
         assert values.dtype == np.float32
-        np.testing.assert_array_equal(values, values.astype(np.float16))
+        if values.ndim > 1:
+            np.testing.assert_array_equal(values, values.astype(np.float16))
 
 
 def test_figures_against_numpy():

@@ -150,6 +150,7 @@ class Segmentation(keras.losses.Loss):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
+@keras.saving.register_keras_serializable("zoo")
 class Detection(keras.losses.Loss):
     """The loss of a detector: which points see which object, how sure they should be, and where its sides are.
 
