@@ -557,19 +557,19 @@ class Watch(keras.callbacks.Callback):
 
 def measure(sampler, judge, images, split, folder, *, count=10_000, seed=0):
     """Figures and pictures of a generator against one split of real images, the pictures written into `folder`."""
-    generated, labels = _generate(sampler, count, seed)
+    generated, labels = _generate(sampler, images, count, seed)
     labels = labels if sampler.labels == judge.labels else None
     return generation.measure(generated, labels, judge, images, split, folder)
 
 
 def _distances(sampler, judge, images, split, count=10_000):
     real = images.split(split)[0][:count]
-    features = judge(_generate(sampler, len(real), 0)[0])[0]
+    features = judge(_generate(sampler, images, len(real), 0)[0])[0]
     return {"frechet_distance": frechet_distance(judge(real)[0], features)}
 
 
-def _generate(sampler, count, seed):
-    latents, labels = sampler.draw(count, seed)
+def _generate(sampler, images, count, seed):
+    latents, labels = sampler.draw(count, seed, generation.usual_labels(images, sampler.labels, count))
     return sampler(latents, labels), labels
 
 

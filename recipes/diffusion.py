@@ -70,6 +70,7 @@ def train(
     label_dropout: float = 0.1,
     ema_decay: float = 0.999,
     image_shape: tuple[int, int, int] | None = None,
+    weights: str | None = None,
     steps: int = 20,
     sampler: SamplerName = "dpm_solver++",
     guidance_scale: float | None = None,
@@ -105,6 +106,7 @@ def train(
         label_dropout: Share of labels hidden in training, so that guidance is possible.
         ema_decay: Decay per step of the average of the weights, in [0, 1).
         image_shape: Height, width and channels; by default those of the data set.
+        weights: Model whose weights to start from: a published data set's name or a .keras file, of the same network.
         steps: Steps per image when the images are measured.
         sampler: Sampler when the images are measured.
         guidance_scale: Guidance when the images are measured; by default 1, none.
@@ -147,16 +149,19 @@ def train(
     expert = Judge(judge, images)
 
     with strategy.scope(), training.precision(precision):
+        network = zoo.diffusion_unet(
+            tuple(images.image_shape),
+            num_classes,
+            widths=tuple(widths),
+            blocks=blocks,
+            attention_resolutions=tuple(attention_resolutions),
+            patch_size=patch_size,
+            dropout=dropout,
+        )
+        if weights is not None:
+            _start_from(network, weights)
         model = zoo.Diffusion(
-            zoo.diffusion_unet(
-                tuple(images.image_shape),
-                num_classes,
-                widths=tuple(widths),
-                blocks=blocks,
-                attention_resolutions=tuple(attention_resolutions),
-                patch_size=patch_size,
-                dropout=dropout,
-            ),
+            network,
             schedule=schedule,
             timesteps=timesteps,
             shift=shift,
@@ -698,7 +703,9 @@ class Generator:
 
     def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
         """(uint8 images, labels or None); `labels` are taken in turn, by default all."""
-        if self.num_classes:
+        if not self.num_classes:
+            labels = None
+        else:
             labels = np.resize(range(self.num_classes) if labels is None else labels, count).astype(np.int32)
         if isinstance(self.model, keras.Model):
             options = {"sampler": sampler, "guidance_scale": guidance_scale, "seed": seed, "verbose": verbose}
@@ -748,16 +755,31 @@ class Watch(keras.callbacks.Callback):
             plots.save_animation([*frames, *[frames[-1]] * 5], self.run.folder / "training.gif")
 
 
+def _start_from(network, weights):
+    """Gives a network the weights of another one like it."""
+    trained = zoo.diffusion_unet(network.input_shape[0][1:], zoo.diffusion.classes(network), weights=weights)
+    shapes = [[tuple(weight.shape) for weight in each.weights] for each in (network, trained)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"the weights {weights} are of another network ({trained.count_params():,} parameters, asked for "
+            f"{network.count_params():,}): give the widths, blocks and patch_size that it was trained with"
+        )
+    network.set_weights(trained.get_weights())
+
+
 def measure(generator, judge, images, split, folder, *, count, seed=0, verbose=0, **way):
     """Figures and pictures of a model against one split of real images, the pictures written into `folder`."""
-    generated, labels = generator(count, seed=seed, verbose=verbose, **way)
+    labels = generation.usual_labels(images, generator.labels, count)
+    generated, labels = generator(count, labels, seed=seed, verbose=verbose, **way)
     labels = labels if generator.labels == judge.labels else None
     return generation.measure(generated, labels, judge, images, split, folder)
 
 
 def _distances(generator, judge, images, split, count, *, seed=0, **way):
     real = images.split(split)[0][:count]
-    generated, labels = generator(len(real), seed=seed, **way)
+    generated, labels = generator(
+        len(real), generation.usual_labels(images, generator.labels, len(real)), seed=seed, **way
+    )
     features, probabilities = judge(generated)
     figures = {"frechet_distance": frechet_distance(judge(real)[0], features)}
     if probabilities is not None and labels is not None:

@@ -85,6 +85,16 @@ def measure(generated, labels, judge, images, split, folder):
     }
 
 
+def usual_labels(images, class_names, count):
+    """Classes to generate where images are compared: (count,) in random order, each as often as in the training images,
+    for a distance sees that too; None where the data set has other classes."""
+    if not class_names or list(class_names) != [str(name) for name in images.class_names]:
+        return None
+    known = np.sort(images.split("train" if "train" in images.splits else "all")[1])
+    spread = known[((np.arange(count) + 0.5) / count * len(known)).astype(int)]
+    return np.random.default_rng(0).permutation(spread)
+
+
 def compare(real, generated):
     """Distances between the features (count, dim) of real and of generated images, and precision and recall."""
     size = min(len(real), len(generated), 5000)  # precision and recall compare every pair
