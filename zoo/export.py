@@ -7,6 +7,7 @@
 A file is written under a temporary name and moved when it is whole, so that a failure leaves the former file standing.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 import zipfile
 from pathlib import Path
 
@@ -392,30 +394,87 @@ def _write_tflite(folder, path, quantize, endpoints, representative_data, in_flo
             representative_data = {next(iter(endpoints)): representative_data}
         for name, data in representative_data.items():
             np.savez(folder / f"representative-{name}.npz", **data)
-    # In a child process: the converter leaks memory, and on some graphs it aborts the process.
     (folder / "arguments.json").write_text(json.dumps(arguments))
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    child = subprocess.run(
-        [sys.executable, "-m", "zoo.export", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-        cwd=Path(__file__).parent.parent,
-    )
+    ended, said = _Converter.run(folder)
     converted = folder / "model.tflite"
-    if child.returncode or not converted.is_file():
-        offending = sorted(set(re.findall(r"(?:Custom|Flex|Select) ops: (.+)", child.stdout)))
+    if not converted.is_file():
+        offending = sorted(set(re.findall(r"(?:Custom|Flex|Select) ops: (.+)", said)))
         if offending:
             raise ValueError(f"not a TFLite builtin, so no phone can run it: {', '.join(offending)}")
-        lines = [line for line in child.stdout.splitlines() if "Error" in line] or [f"exit status {child.returncode}"]
+        lines = [line for line in said.splitlines() if "Error" in line] or [f"exit status {ended}"]
         raise ValueError(f"TFLite conversion failed: {lines[-1].strip()}")
     shutil.copyfile(converted, path)
 
 
+class _Converter:
+    """The child process that converts, for the converter leaks memory, and on some graphs it aborts the process.
+
+    It takes seconds to start, so one serves several files, each told by the name of its folder.
+    """
+
+    child, left = None, 0
+
+    @classmethod
+    def run(cls, folder, at_most=20):
+        """Converts what lies in the folder; (exit status of a child that aborted, else None; what the child said)."""
+        if not cls.left or cls.child.poll() is not None:
+            cls.end()
+            cls.child, cls.left = cls.start(), at_most
+        cls.left -= 1
+        ended = None
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                cls.child.stdin.write(f"{folder}\n")
+                cls.child.stdin.flush()
+            if not cls.child.stdout.readline():
+                ended = cls.child.wait()
+        except BaseException:  # an answer that nobody waited for would be taken for that to the next
+            cls.end()
+            raise
+        log = folder / "log.txt"
+        return ended, log.read_text(errors="replace") if log.is_file() else ""
+
+    @staticmethod
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-m", "zoo.export"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"},
+            cwd=Path(__file__).parent.parent,
+        )
+
+    @classmethod
+    def end(cls):
+        if cls.child is not None:
+            cls.child.kill()
+            cls.child.communicate()
+            cls.child, cls.left = None, 0
+
+
+atexit.register(_Converter.end)
+
+
+def _serve():
+    """Body of the child process: a folder per line is converted, and a line answers; words go to the folder's log."""
+    with os.fdopen(os.dup(1), "w") as answers:
+        for line in sys.stdin:
+            folder = Path(line.rstrip("\n"))
+            with open(folder / "log.txt", "w") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            try:
+                _convert(folder)
+            except Exception:
+                traceback.print_exc()
+            sys.stdout.flush()
+            print("done", file=answers, flush=True)
+
+
 def _convert(folder):
-    """Body of the child process of `_write_tflite`."""
+    """Writes model.tflite into the folder."""
     arguments = json.loads((folder / "arguments.json").read_text())
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "model"), signature_keys=arguments["endpoints"])
     quantize = arguments["quantize"]
@@ -621,4 +680,4 @@ def _load_saved_model(path, endpoint):
 
 
 if __name__ == "__main__":
-    _convert(Path(sys.argv[1]))
+    _serve()
