@@ -232,12 +232,12 @@ def fit(
         keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False),
         checkpoint,
     ]
-    if run.first_epoch:
-        with model.distribute_strategy.scope():
-            if hasattr(model, "build_optimizers"):  # a model with several
-                model.build_optimizers()
-            else:
-                model.optimizer.build(model.trainable_variables)
+    with model.distribute_strategy.scope():  # what an optimizer makes inside a step has TensorFlow trace the step twice
+        if hasattr(model, "build_optimizers"):  # a model with several
+            model.build_optimizers()
+        else:
+            model.optimizer.build(model.trainable_variables)
+        if run.first_epoch:
             model.load_weights(checkpoint.path(run.first_epoch))
     try:
         if run.first_epoch < epochs and not checkpoint.out_of_patience():
