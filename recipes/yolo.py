@@ -96,8 +96,8 @@ def train(
         image_size: Height and width of the model's images, multiples of 32; or one number, the longest side, where
             the other one is that of the data set's images.
         size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
-        epochs: Passes over the data; by default 12,000 images in all, in 40 to 300 epochs.
-        batch_size: Images per step; by default 8, and less for a small set, so that an epoch has 4 steps.
+        epochs: Passes over the data; by default as many as have 1,500 steps, but 40 to 300.
+        batch_size: Images per step; by default 8, for fewer than 100 images 4.
         optimizer: adamw or sgd (with Nesterov momentum 0.937).
         learning_rate: Highest learning rate, after a warm-up and before a cosine; by default 0.0015, of sgd 0.01.
         weight_decay: Decoupled weight decay, of the kernels only.
@@ -149,9 +149,9 @@ def train(
     known, validation = boxes.split("train"), boxes.split("validation")
     _report(boxes)
     replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(8, max(4, len(known) // 4))) / replicas) * replicas
+    batch_size = math.ceil((batch_size or (8 if len(known) >= 100 else 4)) / replicas) * replicas
     batch_size, steps, _ = training.execution_plan(len(known), batch_size)
-    epochs = epochs or min(300, max(40, round(12_000 / len(known))))
+    epochs = epochs or min(300, max(40, round(1500 / steps)))
     close_mosaic = epochs // 6 if close_mosaic is None else close_mosaic
     validate_every = validate_every or max(1, epochs // 30)
     precision = precision or _fast_precision()
@@ -176,7 +176,8 @@ def train(
     }
     print(
         f"{boxes.name}: {len(known):,} images of {image_size[0]} x {image_size[1]} for training, "
-        f"{model.count_params():,} parameters, {epochs} epochs in {precision}"
+        f"{model.count_params():,} parameters, {epochs} epochs of {steps} steps in {precision}; measured on "
+        f"{len(validation):,} images each {validate_every} epochs"
     )
 
     def batches(first_epoch):

@@ -197,8 +197,8 @@ def learnt(shapes, tmp_path_factory):
     model = zoo.yolo((96, 96, 3), 2, size=(0.1, 0.2))
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 150)
     model.compile(keras.optimizers.Adam(schedule), loss=Detection((96, 96)), jit_compile=False)
-    first = model.evaluate(x, y, batch_size=9, verbose=0)
-    model.fit(x, y, epochs=150, batch_size=9, verbose=0)
+    model.optimizer.build(model.trainable_variables)  # or the step is traced twice
+    (first, *_) = model.fit(x, y, epochs=150, batch_size=9, verbose=0).history["loss"]
     folder = tmp_path_factory.mktemp("learnt")
     model.save(folder / "model.keras")
     (folder / "card.json").write_text(json.dumps({"name": "yolo", "dataset": {"classes": ["disc", "square"]}}))
@@ -215,7 +215,7 @@ def test_eight_images_are_learnt_by_heart(learnt):
     assert len(detect(model(x[-1:]), (96, 96), confidence=0.3)[0]["scores"]) == 0  # the empty one
     again = keras.saving.load_model(folder / "model.keras")  # with its loss
     assert isinstance(again, Detector) and again.loss.get_config() == model.loss.get_config()
-    assert again.evaluate(x, y, batch_size=9, verbose=0) == pytest.approx(last, rel=1e-4)
+    assert float(again.compute_loss(x, y, again(x))) == pytest.approx(last, rel=1e-4)
 
 
 def test_two_replicas_and_mixed_precision():
@@ -229,6 +229,7 @@ def test_two_replicas_and_mixed_precision():
         finally:
             keras.config.set_dtype_policy("float32")
         model.compile("sgd", loss=Detection((64, 64)), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
     history = model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     assert {output.dtype for output in model.outputs} == {"float32"}
@@ -239,7 +240,7 @@ def test_the_loss_on_jax_is_that_on_tensorflow(tmp_path):
     x, y = toy()
     model = zoo.yolo((64, 64, 3), 2, size=TINY)
     model.save(tmp_path / "model.keras")
-    outputs = model(x)
+    outputs = model(x, training=True)
     expected = float(Detection((64, 64))(y, np.concatenate([outputs["boxes"], outputs["scores"]], axis=-1)))
     np.savez(tmp_path / "data.npz", x=x, y=y)
     code = """
@@ -247,17 +248,17 @@ import sys, keras, numpy as np, zoo
 assert keras.backend.backend() == "jax"
 data = np.load("data.npz")
 model = keras.saving.load_model("model.keras")
-model.compile("sgd", loss=zoo.losses.Detection((64, 64)))
-first = float(zoo.losses.Detection((64, 64))(data["y"], np.concatenate(list(model(data["x"]).values()), axis=-1)))
-model.fit(data["x"], data["y"], batch_size=4, epochs=1, verbose=0)
+model.compile(keras.optimizers.SGD(0.01, global_clipnorm=1.0), loss=zoo.losses.Detection((64, 64)))
+losses = [float(model.train_on_batch(data["x"], data["y"])) for _ in range(3)]
 assert "tensorflow" not in sys.modules
-print(first, model.evaluate(data["x"], data["y"], verbose=0))
+print(losses[0], losses[-1])
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     first, after = map(float, child.stdout.split()[-2:])
-    assert first == pytest.approx(expected, rel=1e-4) and np.isfinite(after)
+    assert first == pytest.approx(expected, rel=1e-4) and after < first
 
 
 def test_the_medium_size_is_that_of_the_preset():
@@ -784,7 +785,7 @@ def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, 
     finder = recipe.Finder(learnt[0])
     image = pictures[2][0]
     expected = finder.on_image(image, confidence=0.3)
-    assert len(expected["scores"]) >= 1
+    assert len(expected["scores"]) == 2
     path = export.export(
         finder.model,
         tmp_path / "raw",

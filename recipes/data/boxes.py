@@ -339,9 +339,8 @@ def _folder(folder, unlabelled, wanted):
     texts = [path for path in paths if path.suffix.lower() == ".txt" and _is_labels(path)]
     if xml:
         return _voc(folder, pictures, xml, wanted)
-    for path in collections:
-        _read_json(path)  # one that does not parse is named, whatever it was meant to be
-    collections = [path for path in collections if _is_coco(_read_json(path))]
+    collections = {path: _read_json(path) for path in collections}  # one that does not parse is named
+    collections = {path: value for path, value in collections.items() if _is_coco(value)}
     if collections:
         return _coco(folder, pictures, collections)
     if texts:
@@ -363,8 +362,8 @@ def _split_of(path, folder):
     return None
 
 
-def _by_stem(paths, folder):
-    """Files by their name without suffix, with the folder's split where the same name occurs in several."""
+def _by_stem(paths):
+    """Files by their name without suffix; the same name may occur in several folders."""
     found = {}
     for path in paths:
         found.setdefault(path.stem, []).append(path)
@@ -379,8 +378,8 @@ def _nearest(found, path, folder):
 
 
 def _voc(folder, pictures, xml, wanted):
-    by_stem = _by_stem(pictures, folder)
-    labels = _by_stem(xml, folder)
+    by_stem = _by_stem(pictures)
+    labels = _by_stem(xml)
     lists = sorted(folder.rglob("ImageSets/Main/*.txt"))
     lists = {path.stem: path for path in lists if path.stem in ("train", "val", "trainval", "test")}
     if "train" in lists and "trainval" in lists:
@@ -392,12 +391,15 @@ def _voc(folder, pictures, xml, wanted):
             if split not in _needed(wanted, lists):  # the files of a split that nobody asked for may be elsewhere
                 continue
             names = [line.split()[0] for line in _text(path).splitlines() if line.strip()]
+            names = [name if name in labels else Path(name).stem for name in names]  # some write the suffix
             for name in names:
                 if name not in labels:
                     raise ValueError(f"{path} names {name}, which has no annotation {name}.xml")
                 if name not in by_stem:
                     raise ValueError(f"{labels[name][0]} has no image {name}.* in {folder}")
             pairs[split] = [(by_stem[name][0], labels[name][0]) for name in names]
+        if "train" in pairs and lists["train"].stem == "trainval":  # what is validated on is not trained on
+            pairs["train"] = [pair for pair in pairs["train"] if pair not in pairs.get("validation", ())]
     else:
         for path in xml:
             picture = _nearest(by_stem, path, folder)
@@ -470,8 +472,7 @@ def _coco(folder, pictures, collections):
     for path in pictures:
         by_name.setdefault(path.name, []).append(path)
     splits, names, crowds = {}, [], 0
-    for path in collections:
-        value = _read_json(path)
+    for path, value in collections.items():
         try:
             labels = {item["id"]: str(item["name"]) for item in value["categories"]}
             rows = {item["id"]: [] for item in value["images"]}
@@ -524,7 +525,7 @@ def _is_number(word):
 
 
 def _yolo(folder, pictures, texts, unlabelled):
-    by_stem, labels = _by_stem(pictures, folder), _by_stem(texts, folder)
+    by_stem, labels = _by_stem(pictures), _by_stem(texts)
     names = _yolo_names(folder)
     splits, top = {}, -1
     for path in texts:
