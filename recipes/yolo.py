@@ -337,6 +337,7 @@ def predict(
     if not paths:
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
     finder = Finder(model)
+    classes = data.chosen(classes, finder.labels)
     unknown = [name for name in classes if name not in finder.labels]
     if unknown:
         raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")

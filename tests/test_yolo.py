@@ -515,6 +515,7 @@ def test_every_form_of_folder(write, form, pictures, tmp_path):
     assert found.faults == ({"dropped: crowd": 3} if form == "COCO" else {})
     one = data.load(tmp_path / "things", image_size=(64,), classes=("square",), splits=("test",))
     assert one.class_names == ("square",) and set(one.splits) == {"test"}
+    assert data.chosen(("square,disc", "a,b"), ("disc", "square", "a,b")) == ("square", "disc", "a,b")
     assert [len(rows) for rows in one.split("test").boxes] == [1, 1]
 
 
@@ -655,6 +656,11 @@ def test_faulty_coco_and_yolo_folders_are_one_line(pictures, tmp_path):
     assert "instances_train2017.json is not JSON" in complaint(tmp_path / "coco")
     collection.write_text(whole.replace('"category_id"', '"kind"'))
     assert "not COCO: an entry lacks 'category_id'" in complaint(tmp_path / "coco")
+    collection.write_text(whole)
+    value = json.loads(whole)
+    value["annotations"][0]["bbox"] = [1, 2, "wide", 4]
+    collection.write_text(json.dumps(value))
+    assert "instances_train2017.json: a bbox is left, top, width and height" in complaint(tmp_path / "coco")
     collection.write_text(whole)
     (tmp_path / "coco" / "train" / "p1.png").unlink()
     assert "lists the image p1.png, which is not in" in complaint(tmp_path / "coco")

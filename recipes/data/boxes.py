@@ -173,10 +173,11 @@ class Source:
 def _prepare(source, image_size, wanted, splits):
     class_names = tuple(source.class_names)
     if wanted:
+        wanted = chosen(wanted, class_names)
         unknown = [name for name in wanted if name not in class_names]
         if unknown:
             raise ValueError(f"{source.name} has no class {unknown[0]!r}: there are {', '.join(class_names)}")
-        class_names = tuple(wanted)
+        class_names = wanted
     entries = dict(source.splits)
     if "validation" not in entries and len(entries.get("train", ())) > 1:
         entries = _cut(entries)
@@ -194,6 +195,11 @@ def _prepare(source, image_size, wanted, splits):
         raise ValueError(f"{source.name} has no box of the classes {', '.join(class_names)}")
     ordered = {name: found[name] for name in SPLITS if name in found}
     return BoxDataset(source.name, class_names, ordered, source.version, source.licence, faults, source.form)
+
+
+def chosen(names, known):
+    """Names of classes as people give them, one by one or with commas between them."""
+    return tuple(part for name in names for part in ([name] if name in known else name.split(",")))
 
 
 def _shape(source, longest):
@@ -482,7 +488,7 @@ def _coco(folder, pictures, collections):
                     continue
                 if item["image_id"] not in rows:
                     raise ValueError(f"{path}: an annotation is of the image {item['image_id']}, which is not listed")
-                left, top, width, height = map(float, item["bbox"])
+                left, top, width, height = _numbers(item["bbox"], path)
                 label = labels.get(item["category_id"], f"category {item['category_id']}")
                 rows[item["image_id"]].append((left, top, left + width, top + height, label))
             listed = [(item["id"], Path(item["file_name"]).name) for item in value["images"]]
@@ -505,6 +511,14 @@ def _coco(folder, pictures, collections):
         licence=_licence(folder),
         faults={"dropped: crowd": crowds} if crowds else {},
     )
+
+
+def _numbers(box, path):
+    try:
+        left, top, width, height = map(float, box)
+    except (TypeError, ValueError):
+        raise ValueError(f"{path}: a bbox is left, top, width and height as numbers, got {str(box)[:60]}") from None
+    return left, top, width, height
 
 
 def _is_labels(path):

@@ -57,8 +57,9 @@ class Reader:
         height, width = _upright(first).shape[:2]
         self.size = width, height
         self.rate = float(stream.average_rate or stream.guessed_rate or 25)
-        seconds = float(stream.duration * stream.time_base) if stream.duration else None
-        self.count = stream.frames or (round(seconds * self.rate) if seconds else None)
+        seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        seconds = seconds or (self._container.duration or 0) / av.time_base  # where only the file as a whole says it
+        self.count = stream.frames or round(seconds * self.rate) or None
         if isinstance(source, int):
             self.count = None
 
