@@ -251,9 +251,10 @@ def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, ov
     found, scores = ops.stop_gradient(found), ops.stop_gradient(scores)
     objects, classes = targets[..., :4], targets[..., 4]
     labels = ops.one_hot(ops.cast(classes, "int32"), scores.shape[-1])  # (batch, boxes, classes), 0 for padding
-    corner, opposite = objects[:, :, None, :2], objects[:, :, None, 2:]
+    x, y = points[:, 0], points[:, 1]
+    left, top, right, lower = (objects[..., side, None] for side in range(4))
     # (batch, boxes, points) from here on
-    inside = ops.min(ops.concatenate([points - corner, opposite - points], axis=-1), axis=-1) > 0
+    inside = ops.minimum(ops.minimum(x - left, right - x), ops.minimum(y - top, lower - y)) > 0
     inside = ops.cast(ops.logical_and(inside, classes[..., None] >= 0), "float32")
     overlap = boxes.iou(objects[:, :, None], found[:, None]) * inside
     score = ops.matmul(labels, ops.transpose(scores, (0, 2, 1)))
