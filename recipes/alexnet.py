@@ -133,7 +133,7 @@ def train(
         patience=patience,
     )
     training.check_range(0, 1, dropout=dropout)
-    training.check_range(0, 1.01, augment=augment)
+    training.check_between(0, 1, augment=augment)
     training.check_range(0, math.inf, weight_decay=weight_decay, fine_tuning_epochs=fine_tuning_epochs)
     training.check_range(0, 2**31, seed=seed)
     if fine_tuning_epochs and freeze_until is None:

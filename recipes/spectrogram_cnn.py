@@ -131,8 +131,8 @@ def train(
     )
     training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
     training.check_range(0, math.inf, weight_decay=weight_decay)
-    training.check_range(0, 2.01, augment=augment, spec_augment=spec_augment)
-    training.check_range(0, 0.51, mixup=mixup)
+    training.check_between(0, 2, augment=augment, spec_augment=spec_augment)
+    training.check_between(0, 0.5, mixup=mixup)
     training.check_range(0, 2**31, seed=seed)
     if weights is not None and precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")

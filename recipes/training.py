@@ -49,6 +49,13 @@ def check_range(low, high, **values):
             raise ValueError(f"{name} must be in [{low}, {high}), got {value}")
 
 
+def check_between(low, high, **values):
+    """Refuses an argument outside [low, high]."""
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+
 def seed_everything(seed, deterministic=True):
     """Seeds Python, NumPy and TensorFlow; `deterministic` also picks operations that repeat to the bit."""
     keras.utils.set_random_seed(seed)

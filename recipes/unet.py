@@ -144,7 +144,7 @@ def train(
     arguments = dict(locals())
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     training.check_range(0, 1, dropout=dropout)
-    training.check_range(0, 2.01, class_balance=class_balance, jitter=jitter)
+    training.check_between(0, 2, class_balance=class_balance, jitter=jitter)
     training.check_range(0, math.inf, weight_decay=weight_decay, rotation=rotation)
     training.check_range(0, 2**31, seed=seed)
     if not 0 < scale[0] <= scale[1]:
@@ -359,7 +359,7 @@ def predict(
         output: Folder for the results; by default a new one under runs/unet.
     """
     training.check_positive(resolution=resolution)
-    training.check_range(0, 1.01, opacity=opacity)
+    training.check_between(0, 1, opacity=opacity)
     if not paths:
         raise ValueError("no image given: name image files, video files or folders of them")
     found = _listed(paths)
@@ -566,7 +566,7 @@ class Segmenter:
     """
 
     def __init__(self, model, *, window=None, overlap=0.25, flip=False):
-        training.check_range(0, 0.91, overlap=overlap)
+        training.check_between(0, 0.9, overlap=overlap)
         self.path = cards.find(str(model))
         self.card = cards.beside(self.path)
         self.overlap, self.flip = overlap, flip

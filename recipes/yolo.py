@@ -135,9 +135,9 @@ def train(
         validate_every=validate_every,
         patience=patience,
     )
-    training.check_range(0, 1.0001, mosaic=mosaic, saturation=saturation, brightness=brightness)
-    training.check_range(0, 0.91, scale=scale, translate=translate)
-    training.check_range(0, 0.51, hue=hue)
+    training.check_between(0, 1, mosaic=mosaic, saturation=saturation, brightness=brightness)
+    training.check_between(0, 0.9, scale=scale, translate=translate)
+    training.check_between(0, 0.5, hue=hue)
     training.check_range(0, math.inf, weight_decay=weight_decay, close_mosaic=close_mosaic or 0)
     training.check_range(0, 2**31, seed=seed)
     environment = cards.environment()
@@ -332,7 +332,7 @@ def predict(
         seconds: Length of a video or camera to look at, at most; a camera is looked at until Ctrl-C else.
         output: Folder for the results; by default a new one under runs/yolo.
     """
-    training.check_range(0, 1.0001, confidence=confidence, iou=iou)
+    training.check_between(0, 1, confidence=confidence, iou=iou)
     training.check_positive(seconds=seconds)
     if not paths:
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
@@ -442,7 +442,7 @@ def export(
         output: Folder for the files and their card; by default a new one under runs/yolo.
     """
     files = exports.plan(format, quantize)
-    training.check_range(0, 1.0001, confidence=confidence, iou=iou)
+    training.check_between(0, 1, confidence=confidence, iou=iou)
     training.check_positive(max_detections=max_detections)
     if input_size is not None and min(input_size) < 1:
         raise ValueError(f"input_size is height and width in pixels, got {input_size}")
