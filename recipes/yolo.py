@@ -872,7 +872,7 @@ def _optimizer(kind, learning_rate, weight_decay, clip, steps, epochs):
 def _take_averages(model):
     """Sets the weights to their averages; gives those that stood there."""
     former = [np.array(variable) for variable in model.trainable_variables]
-    if model.optimizer.built and int(model.optimizer.iterations):
+    if model.optimizer.built and np.array(model.optimizer.iterations):  # of several replicas it is no int
         model.optimizer.finalize_variable_values(model.trainable_variables)
     return former
 

@@ -229,10 +229,13 @@ def test_two_replicas_and_mixed_precision():
             model = zoo.yolo((64, 64, 3), 2, size=TINY)
         finally:
             keras.config.set_dtype_policy("float32")
-        model.compile("sgd", loss=Detection((64, 64)), run_eagerly=True)  # for one step tracing would not pay
-    history = model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), epochs=1, shuffle=False, verbose=0)
+        optimizer = recipe._optimizer("sgd", 0.1, 0.0, 10.0, steps=1, epochs=2)
+        model.compile(optimizer, loss=Detection((64, 64)), run_eagerly=True)  # for two steps tracing would not pay
+    history = model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), epochs=2, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     assert {output.dtype for output in model.outputs} == {"float32"}
+    trained = recipe._take_averages(model)
+    assert any((np.array(now) != then).any() for now, then in zip(model.trainable_variables, trained, strict=True))
 
 
 def test_the_loss_on_jax_is_that_on_tensorflow(tmp_path):
