@@ -4,8 +4,7 @@ Data: the 1,797 digits of scikit-learn, which need no network; `--dataset mnist`
 (cropped to 64x64) or any images of tensorflow-datasets; or a folder of images, with classes or without.
 
     zoo train diffusion --dataset mnist --precision mixed_bfloat16 --output FIRST
-    zoo train diffusion --dataset mnist --precision mixed_bfloat16 --shift 2 --epochs 22 --weights FIRST/model.keras \
-        --guidance-scale 1.25
+    zoo train diffusion --dataset mnist --precision mixed_bfloat16 --shift 2 --epochs 22 --weights FIRST/model.keras
 
 train a network of 1,643,585 parameters in 14 and then 22 epochs of five minutes on one core of a shared CPU; the second
 time most levels are very noisy, where the first was wrong. On 10,000 images (seed 0, 20 steps of dpm_solver++, guidance
