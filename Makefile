@@ -22,8 +22,8 @@ demo: $(BIN)/zoo  ## the main job on the embedded digits: train, evaluate, expor
 	@echo "card      runs/demo/card.json"
 	@echo "pictures  runs/demo/curves.png confusion_matrix.png calibration.png mistakes.png"
 
-test: lint  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: lint  ## the whole test suite, in two processes of one thread each: more would fight for the cores
+	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(BIN)/zoo
 	$(BIN)/ruff check .
