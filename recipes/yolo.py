@@ -629,8 +629,7 @@ def _part(finder, dataset, split, *, foreign=False, representative=False, **opti
         wanted = (split, *(["train?"] if representative and split != "train" else []))
     if foreign:
         boxes = datasets(dataset, image_size=finder.image_size, splits=wanted, **options)
-        known = set(boxes.class_names) <= set(finder.labels)
-        boxes = boxes.renumbered(finder.labels) if known else boxes
+        boxes = boxes.renumbered(finder.labels) if finder.knows(boxes) else boxes
     else:
         boxes = finder.datasets(dataset, splits=wanted, **options)
     split = split or next(name for name in ("test", "validation", "train") if name in boxes.splits)
@@ -990,15 +989,19 @@ class Finder:
         page, _ = data.letterbox(small, self.image_size)
         return page, lambda boxes: data.unletterbox(boxes, small.shape[:2], original, self.image_size)
 
+    def knows(self, boxes):
+        """Whether a data set can be measured: the model knows all of its classes, or it has all of the model's."""
+        return set(boxes.class_names) <= set(self.labels) or set(self.labels) <= set(boxes.class_names)
+
     def datasets(self, dataset, **options):
         """A data set brought to this model's image size, with its classes numbered as the model's.
 
         Raises:
-            ValueError: If the data set has a class that the model does not know.
+            ValueError: If the model does not know a class of the data set, unless the data set has all of the model's
+                and others: these are left out, as when the model learnt with `--classes`.
         """
         boxes = datasets(dataset, **{"image_size": self.image_size} | options)
-        unknown = [name for name in boxes.class_names if name not in self.labels]
-        if unknown:
+        if not self.knows(boxes):
             raise ValueError(
                 f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
                 f"{boxes.name} has {', '.join(boxes.class_names)}"

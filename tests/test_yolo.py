@@ -264,7 +264,6 @@ assert "tensorflow" not in sys.modules
 print(losses[0], losses[-1])
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     first, after = map(float, child.stdout.split()[-2:])
@@ -795,6 +794,20 @@ def test_evaluate_and_export_agree_on_every_file(shapes, learnt, capfd, tmp_path
     assert "NON_MAX_SUPPRESSION_V4" in plain["operations"]
     finder = recipe.Finder(tmp_path / "model.tflite")
     assert finder.labels == ["disc", "square"] and finder.model.metadata["letterbox"].startswith("outside")
+
+
+def test_classes_that_the_model_did_not_learn_are_left_out(learnt, pictures, capfd, tmp_path):
+    renamed = [(image, [(*row[:4], "star" if row[0] < 30 else row[4]) for row in rows]) for image, rows in pictures]
+    names = [row[4] for _, rows in renamed[:7] for row in rows]
+    assert set(names) == {"disc", "square", "star"}
+    write_voc(tmp_path / "more", renamed, {"test": range(7)})
+    status, found, _ = run_json(
+        capfd, "evaluate", "yolo", "--model", learnt[0], "--dataset", tmp_path / "more", "--output", tmp_path / "out"
+    )
+    left_out = {"left out: the model does not know star": names.count("star")}
+    assert status == 0 and found["images"] == 7 and found["faulty_boxes"] == left_out
+    assert found["boxes"] == len(names) - names.count("star")
+    assert [row["class"] for row in found["per_class"]] == ["disc", "square"]
 
 
 def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, tmp_path):

@@ -80,16 +80,20 @@ class BoxDataset:
     form: str = ""
 
     def renumbered(self, class_names):
-        """The same data set, its classes numbered as in a longer list of names."""
-        places = np.array([class_names.index(name) for name in self.class_names], np.float32)
-        splits = {
-            name: replace(
-                split,
-                boxes=[np.concatenate([b[:, :4], places[b[:, 4].astype(int), None]], axis=1) for b in split.boxes],
-            )
-            for name, split in self.splits.items()
-        }
-        return replace(self, class_names=tuple(class_names), splits=splits)
+        """The same data set, its classes numbered as in another list of names; boxes of classes not in it are left out,
+        and counted among the faults.
+        """
+        places = np.array([class_names.index(n) if n in class_names else -1 for n in self.class_names], np.float32)
+        splits, faults, before = {}, dict(self.faults), 0
+        for name, split in self.splits.items():
+            before += sum(map(len, split.boxes))
+            boxes = [np.concatenate([b[:, :4], places[b[:, 4].astype(int), None]], axis=1) for b in split.boxes]
+            splits[name] = replace(split, boxes=[b[b[:, 4] >= 0] for b in boxes])
+        unknown = [name for name in self.class_names if name not in class_names]
+        if unknown:
+            left_out = before - sum(len(b) for split in splits.values() for b in split.boxes)
+            faults[f"left out: the model does not know {', '.join(unknown)}"] = left_out
+        return replace(self, class_names=tuple(class_names), splits=splits, faults=faults)
 
     def split(self, name):
         """The `Split` named "train", "validation" (also "val"), "test" or "all"."""
