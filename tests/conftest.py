@@ -1,5 +1,6 @@
 """Shared fixtures. Real data is looked for in the folder that ZOO_TEST_DATA names; tests that need it skip without."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -36,9 +37,33 @@ def real_data():
     return Path(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_timings():
+    """How fast anything is is of no interest to a test, so it is measured over a moment only."""
+    from recipes import benchmark
+
+    benchmark.latency.__kwdefaults__["seconds"] = 0.01
+    benchmark.latencies.__kwdefaults__.update(rounds=1, seconds=0.01)
+
+
 @pytest.fixture(scope="session")
-def tfds_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("tensorflow_datasets")
+def prepared(tmp_path_factory, real_data):
+    """Function of a data set's name: a folder of tensorflow-datasets with it, made once for all processes."""
+    from recipes.data import images
+
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.mktemp("data")
+
+    def prepare(name):
+        folder = base / f"tensorflow_datasets_{name}"
+        folder.mkdir(exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / name).exists():
+                images.load(name, data_dir=folder, manual_dir=real_data / name)
+        return folder
+
+    return prepare
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The command `zoo`: each verb on real input, and each wrong input answered with one clear line."""
 
+import functools
 import importlib
 import json
 import os
@@ -14,6 +15,7 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
+from recipes import mnist_cnn
 from recipes.__main__ import _parse, main
 from recipes.data import images
 
@@ -145,7 +147,9 @@ def test_the_published_model_reads_the_drawn_digits(capfd, tmp_path):
         assert row["label"] == names[Path(row["file"]).stem] and row["confidence"] > 0.6
 
 
-def test_benchmark(capfd, digits_run, tmp_path):
+def test_benchmark(capfd, digits_run, tmp_path, monkeypatch):
+    shorter = functools.partial(mnist_cnn._fast_training, epochs=1, share=1.0, augment=1.0)
+    monkeypatch.setattr(mnist_cnn, "_longer_cycle", shorter)
     status, answer, _ = run_json(
         capfd,
         "benchmark",

@@ -542,8 +542,8 @@ def judge_free_real():
     return dcgan.datasets("digits").split("train")[0][:64]
 
 
-def test_the_cards_figure_holds_on_real_data(real_data, tfds_dir):
-    images = dcgan.datasets("mnist", data_dir=tfds_dir, manual_dir=real_data / "mnist")
+def test_the_cards_figure_holds_on_real_data(prepared):
+    images = dcgan.datasets("mnist", data_dir=prepared("mnist"))
     judge = generation.Judge("auto", images)
     count = 2000
     found = dcgan._distances(dcgan.Sampler("dcgan"), judge, images, "test", count)["frechet_distance"]

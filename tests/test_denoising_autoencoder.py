@@ -601,9 +601,9 @@ def test_published_card_meets_the_target():
     assert card["comparison"]["metrics"]["psnr"] < card["metrics"]["psnr"]
 
 
-def test_published_figures_are_reproduced(real_data, tfds_dir):
+def test_published_figures_are_reproduced(prepared):
     card = published()
-    data = images.load("mnist", data_dir=tfds_dir, manual_dir=real_data / "mnist", labelled=False)
+    data = images.load("mnist", data_dir=prepared("mnist"), labelled=False)
     clean = data.split("test")[0][:2000]
     noisy = noise.fixed(clean, kind="gaussian", level=0.5)
     for entry in card["files"]:

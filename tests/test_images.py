@@ -171,8 +171,8 @@ def test_augmented_stream_repeats_from_any_epoch():
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])  # their files have the same names
-def test_tfds_from_files_got_by_hand(name, real_data, tfds_dir):
-    data = images.load(name, data_dir=tfds_dir, manual_dir=real_data / name)
+def test_tfds_from_files_got_by_hand(name, real_data, prepared):
+    data = images.load(name, data_dir=prepared(name))
     assert {split: len(labels) for split, (_, labels) in data.splits.items()}["test"] == 10_000
     assert sum(len(labels) for _, labels in data.splits.values()) == 70_000
     raw = gzip.decompress((real_data / name / "t10k-images-idx3-ubyte.gz").read_bytes())

@@ -37,15 +37,14 @@ def test_published_model_is_what_its_card_says(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if pretrained.card(name)["builder"] == "mnist_cnn"])
-def test_published_figures_are_reproduced(name, real_data, tfds_dir, tmp_path):
+def test_published_figures_are_reproduced(name, prepared, tmp_path):
     card = pretrained.card(name)
     dataset = card["dataset"]["name"]
     for entry in card["files"]:
         answer = mnist_cnn.evaluate(
             model=pretrained.file(name, entry["file"]),
             dataset=dataset,
-            data_dir=tfds_dir,
-            manual_dir=real_data / dataset,
+            data_dir=prepared(dataset),
             output=tmp_path,
         )
         assert answer["images"] == 10_000

@@ -709,9 +709,9 @@ def test_published_card_meets_the_target():
     assert int8_file["real_time_factor"] > 100
 
 
-def test_published_figures_are_reproduced(real_data, tfds_dir):
+def test_published_figures_are_reproduced(real_data, tmp_path):
     card = published()
-    options = {"data_dir": tfds_dir, "manual_dir": real_data / "spoken_digit"}
+    options = {"data_dir": tmp_path, "manual_dir": real_data / "spoken_digit"}
     sounds = audio.load("spoken_digit", **options)
     assert {name: len(labels) for name, (_, labels) in sounds.splits.items()} == card["dataset"]["splits"]
     by_speaker = audio.load("spoken_digit", split_by="speaker", test_speaker="theo", **options)
