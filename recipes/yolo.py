@@ -275,6 +275,8 @@ def evaluate(
 ):
     """Measures a model: mAP50 and mAP50-95, by class, curves, confusion matrix and a sheet of the worst images.
 
+    Where the data set has all classes of the model and others, boxes of the others are left out and counted.
+
     Args:
         model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder; by default
             yolo_scenes for the drawn scenes, else yolo.
