@@ -1,6 +1,7 @@
 """Shared fixtures. Real data is looked for in the folder that ZOO_TEST_DATA names; tests that need it skip without."""
 
 import fcntl
+import gc
 import os
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from PIL import Image
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+# Models are many small objects: by default a tenth of the time goes into looking them over.
+gc.set_threshold(50_000, 50, 100)
 
 SMALL = {
     "filters": (4, 8),
