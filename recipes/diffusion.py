@@ -76,6 +76,7 @@ def train(
     steps: int = 20,
     sampler: SamplerName = "dpm_solver++",
     guidance_scale: float | None = None,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
     count: int = 10_000,
     judge: str = "auto",
     seed: int = 0,
@@ -112,6 +113,8 @@ def train(
         steps: Steps per image when the images are measured.
         sampler: Sampler when the images are measured.
         guidance_scale: Guidance when the images are measured; by default 1, none.
+        guidance_interval: Shares of the levels, from 0 to 1, between which guidance applies; the model keeps them. Near
+            noise, above 0.5 or so, guidance costs variety.
         count: Images to generate when they are measured.
         judge: Classifier whose features and answers measure the images: a published name, a .keras file, inception (if
             its weights can be downloaded), or auto for the one of the same classes, else mnist_cnn.
@@ -171,6 +174,7 @@ def train(
             min_snr_gamma=min_snr_gamma,
             label_dropout=label_dropout if num_classes else 0.0,
             ema_decay=ema_decay,
+            guidance_interval=guidance_interval,
             seed=seed,
         )
         total = steps_per_epoch * epochs

@@ -149,11 +149,21 @@ def test_ddpm_draws_from_the_posterior():
     assert of_x == pytest.approx(kept / (1 - kept**2) / precision)
 
 
+@pytest.mark.parametrize("timesteps", [1, 2, 21, 50, 999, 1000])
+def test_levels_go_down_and_lie_closer_at_the_ends(timesteps):
+    for steps in range(1, timesteps + 1):
+        path = samplers.levels(timesteps, steps)
+        assert len(path) == steps + 1 and path[0] == timesteps and path[-1] == 0 and (np.diff(path) < 0).all()
+        np.testing.assert_allclose(path + path[::-1], timesteps, atol=1)
+    assert list(path) == list(range(timesteps, -1, -1))  # as many steps as levels
+    distances = -np.diff(samplers.levels(1000, 20))
+    assert (np.diff(distances[:10]) > 0).all() and 20 < distances[0] + 1 < distances[9] / 3
+
+
 def test_tables_in_a_graph_are_those_of_numpy():
     signal, noise = zoo.diffusion.noise_schedule("cosine", 50)
     for steps in (1, 2, 7, 50):
         path = samplers.levels(50, steps)
-        assert path[0] == 50 and path[-1] == 0 and (np.diff(path) < 0).all()
         np.testing.assert_array_equal(path, samplers.levels(50, tf.constant(steps), xp=keras.ops))
         for sampler in samplers.SAMPLERS:
             table = samplers.coefficients(signal[path], noise[path], sampler)
@@ -168,7 +178,7 @@ def test_a_way_back_and_forth_keeps_the_variance():
     path = samplers.levels(60, 12)
     table = samplers.coefficients(signal[path], noise[path], "ddpm")
     rows, visited = samplers.resampled(table, path, signal, noise, 3)
-    assert len(rows) == 11 * 3 + 1 and list(visited[:4]) == [60, 60, 60, 55]
+    assert len(rows) == 11 * 3 + 1 and list(visited[:4]) == [60, 60, 60, path[1]]
     for row, now in zip(rows[:2], visited[:2], strict=True):  # with the clean image known, a step and back is a step of
         clean = 0.8  # the same level: mean signal * clean, deviation noise
         assert row[0] * signal[now] * clean + row[1] * clean == pytest.approx(signal[now] * clean, abs=1e-9)
@@ -180,7 +190,6 @@ def test_samplers_against_diffusers(kind):
     diffusers = pytest.importorskip("diffusers")
     torch = pytest.importorskip("torch")
     signal, noise = zoo.diffusion.noise_schedule("linear", 1000)
-    path = samplers.levels(1000, 10)
     common = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "timestep_spacing": "trailing"}
     scheduler = {
         "ddim": lambda: diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True),
@@ -190,7 +199,7 @@ def test_samplers_against_diffusers(kind):
         ),
     }[kind]()
     scheduler.set_timesteps(10)
-    assert list(scheduler.timesteps.numpy() + 1) == list(path[:-1])
+    path = np.append(scheduler.timesteps.numpy() + 1, 0)
     random = np.random.default_rng(0)
     x = theirs = random.standard_normal((4, 5))
     before = np.zeros_like(x)
@@ -336,7 +345,10 @@ def test_compiled_by_xla():
 
 def test_saved_and_loaded_training_goes_on_as_if_it_had_not_stopped(tmp_path):
     images, labels = real_images(), np.arange(16) % 3
-    models = [small_model(3, min_snr_gamma=5.0, schedule="linear", objective="noise") for _ in range(2)]
+    models = [
+        small_model(3, min_snr_gamma=5.0, schedule="linear", objective="noise", guidance_interval=(0.1, 0.7))
+        for _ in range(2)
+    ]
     for model in models:
         model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
         model.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
@@ -348,7 +360,7 @@ def test_saved_and_loaded_training_goes_on_as_if_it_had_not_stopped(tmp_path):
         model.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
     for one, other in zip(weights(loaded), weights(models[1]), strict=True):
         np.testing.assert_array_equal(one, other)
-    options = {"steps": 4, "seed": 1}
+    options = {"steps": 4, "seed": 1, "guidance_scale": 3.0}
     np.testing.assert_array_equal(loaded.generate(4, **options), models[1].generate(4, **options))
     lean = loaded.averaged()
     assert not lean.averages and lean.count_params() == lean.network.count_params()
@@ -359,9 +371,9 @@ def test_saved_and_loaded_training_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
-@pytest.mark.parametrize("objective", ["noise", "v", "x0"])
-def test_the_compiled_loop_is_the_loop_written_out(sampler, objective):
-    model = small_model(3, objective=objective, ema_decay=0.0)
+@pytest.mark.parametrize(("objective", "interval"), [("noise", (0, 1)), ("v", (0.2, 0.6)), ("x0", (0, 1))])
+def test_the_compiled_loop_is_the_loop_written_out(sampler, objective, interval):
+    model = small_model(3, objective=objective, ema_decay=0.0, guidance_interval=interval)
     labels, scale = np.array([2, 0], np.int32), 1.7
     path = samplers.levels(50, 6)
     table = samplers.coefficients(model.signal[path], model.noise[path], sampler)
@@ -371,7 +383,8 @@ def test_the_compiled_loop_is_the_loop_written_out(sampler, objective):
     for row, level in zip(table, path[:-1], strict=True):
         time = np.full(2, level / 50, np.float32)
         guided, plain = (np.asarray(model.network([x, time, shown])) for shown in (labels, np.array([3, 3])))
-        prediction = plain + scale * (guided - plain)
+        guided_here = interval[0] <= level / 50 <= interval[1]
+        prediction = plain + (scale if guided_here else 1) * (guided - plain)
         signal, noise = model.signal[level], model.noise[level]
         guess = {
             "noise": (x - noise * prediction) / signal,
@@ -475,6 +488,7 @@ def test_image_to_image_and_the_way_between_two():
         (lambda m: small_model(objective="score"), "noise, v, x0, got 'score'"),
         (lambda m: small_model(label_dropout=1.0), "label_dropout=1.0"),
         (lambda m: small_model(min_snr_gamma=0), "min_snr_gamma"),
+        (lambda m: small_model(guidance_interval=(0.5, 0.5)), r"rising shares in \[0, 1\], got \(0.5, 0.5\)"),
         (lambda m: small_model(schedule="sigmoid"), "schedule"),
     ],
 )
@@ -561,6 +575,7 @@ TINY = {
     "patch_size": 4,
     "batch_size": 64,
     "timesteps": 60,
+    "guidance_interval": (0.0, 0.6),
     "steps": 4,
     "count": 60,
 }

@@ -199,6 +199,8 @@ class Diffusion(Model):
         label_dropout: Share of labels hidden in training, in [0, 1), so that guidance has something to compare with.
         ema_decay: Decay of the moving average per step, in [0, 1); 0 for the weights themselves. In the first steps it
             is smaller, so that the random beginning is forgotten.
+        guidance_interval: (from, to), shares of the levels, in [0, 1], at which guidance above 1 applies. Near noise it
+            costs variety (Kynkäänniemi et al., "Applying guidance in a limited interval", 2024).
         seed: Seed of levels, noise and hidden labels in training.
 
     Raises:
@@ -216,6 +218,7 @@ class Diffusion(Model):
         min_snr_gamma=None,
         label_dropout=0.1,
         ema_decay=0.999,
+        guidance_interval=(0.0, 1.0),
         seed=None,
         name="diffusion",
         **kwargs,
@@ -227,6 +230,9 @@ class Diffusion(Model):
             raise ValueError(f"label_dropout and ema_decay must be in [0, 1), got {label_dropout=}, {ema_decay=}")
         if min_snr_gamma is not None and not min_snr_gamma > 0:
             raise ValueError(f"min_snr_gamma must be None or positive, got {min_snr_gamma}")
+        low, high = guidance_interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"guidance_interval must be two rising shares in [0, 1], got {tuple(guidance_interval)}")
         self.network = network
         self.schedule = schedule
         self.timesteps = timesteps
@@ -235,6 +241,7 @@ class Diffusion(Model):
         self.min_snr_gamma = min_snr_gamma
         self.label_dropout = label_dropout
         self.ema_decay = ema_decay
+        self.guidance_interval = (low, high)
         self.seed = seed
         self.signal, self.noise = noise_schedule(schedule, timesteps, shift)
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -365,7 +372,8 @@ class Diffusion(Model):
             noisy: float32 (batch, height, width, channels).
             level: int32 (batch,), 1 to `timesteps`.
             labels: int32 (batch,), or None for no class.
-            guidance_scale: None for the plain guess; else unguided + scale * (guided - unguided).
+            guidance_scale: None for the plain guess; else unguided + scale * (guided - unguided), the scale being at
+                most 1 outside `guidance_interval`.
             state: Values of the network's weights; by default the averages.
         """
         state = state or self._state()
@@ -375,7 +383,11 @@ class Diffusion(Model):
             both = (ops.concatenate([tensor, tensor]) for tensor in (noisy, level))
             labels = ops.concatenate([ops.cast(labels, "int32"), ops.full_like(level, self.num_classes)])
             guided, plain = ops.split(self._predict(state, *both, labels), 2)
-            prediction = plain + guidance_scale * (guided - plain)
+            low, high = (share * self.timesteps for share in self.guidance_interval)
+            level_now = ops.cast(level, "float32")
+            inside = ops.logical_and(level_now >= low, level_now <= high)
+            scale = ops.where(inside, guidance_scale, ops.minimum(guidance_scale, 1.0))
+            prediction = plain + ops.reshape(scale, (-1, 1, 1, 1)) * (guided - plain)
         signal_share, noise_share = self._shares(level)
         guess = {
             "noise": lambda: (noisy - noise_share * prediction) / signal_share,
@@ -701,8 +713,8 @@ class Diffusion(Model):
     # saving -----------------------------------------------------------------------------------------------------------
 
     def _settings(self):
-        names = ("schedule", "timesteps", "shift", "objective", "min_snr_gamma", "label_dropout", "ema_decay", "seed")
-        return {name: getattr(self, name) for name in (*names, "name")}
+        names = ("schedule", "timesteps", "shift", "objective", "min_snr_gamma", "label_dropout", "ema_decay")
+        return {name: getattr(self, name) for name in (*names, "guidance_interval", "seed", "name")}
 
     def get_config(self):
         return {**self._settings(), "network": keras.saving.serialize_keras_object(self.network)}
