@@ -331,8 +331,9 @@ def evaluate(
     if restore:
         figures["restored"] = _restore(generator, expert, images, split, folder, restore, seed)
     if sweep:
-        figures["sweep"] = _sweep(generator, expert, images, split, sweep, sweep_count, way["guidance_scale"], seed)
-        plots.quality(figures["sweep"], folder / "sweep.png")
+        rows, floor = _sweep(generator, expert, images, split, sweep, sweep_count, way["guidance_scale"], seed)
+        figures |= {"sweep": rows, "sweep_real_images": floor}
+        plots.quality(rows, floor, folder / "sweep.png")
     training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
     print(cards.table(generation.rows(figures)))
     for name in ("restored", "sweep"):
@@ -785,13 +786,18 @@ def measure(generator, judge, images, split, folder, *, count, seed=0, verbose=0
     return generation.measure(generated, labels, judge, images, split, folder)
 
 
-def _distances(generator, judge, images, split, count, *, seed=0, **way):
+def _distances(generator, judge, images, split, count, *, seed=0, reference=None, **way):
+    """Distance to the first `count` real images, or to the features given as `reference`, and right answers."""
     real = images.split(split)[0][:count]
     generated, labels = generator(
         len(real), generation.usual_labels(images, generator.labels, len(real)), seed=seed, **way
     )
     features, probabilities = judge(generated)
-    figures = {"frechet_distance": frechet_distance(judge(real)[0], features)}
+    reference = judge(real)[0] if reference is None else reference
+    figures = {
+        "frechet_distance": frechet_distance(reference, features),
+        "kernel_distance": kernel_distance(reference, features)[0],
+    }
     if probabilities is not None and labels is not None:
         figures["label_accuracy"] = float((probabilities.argmax(axis=1) == labels).mean())
     return figures
@@ -804,18 +810,21 @@ def _file_entry(path, generator, metrics, measured_on, way):
 
 
 def _sweep(generator, judge, images, split, numbers, count, guidance_scale, seed):
-    """Distance and seconds of every sampler at each number of steps: a table."""
+    """Distance to the whole split and seconds of every sampler at each number of steps: a table; and the distance of as
+    many real images of the training split."""
+    reference = judge(images.split(split)[0])[0]
+    floor = frechet_distance(reference, judge(images.split("train")[0][:count])[0])
     rows = []
     for sampler in zoo.samplers.SAMPLERS:
         for steps in numbers:
             way = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
             generator(2, seed=seed, **way)  # compiles
             start = time.perf_counter()
-            figures = _distances(generator, judge, images, split, count, seed=seed, **way)
+            figures = _distances(generator, judge, images, split, count, seed=seed, reference=reference, **way)
             seconds = time.perf_counter() - start
             rows.append({"sampler": sampler, "steps": steps, **figures, "seconds_per_image": seconds / count})
             print(cards.table(rows[-1:]), flush=True)
-    return rows
+    return rows, floor
 
 
 def _restore(generator, judge, images, split, folder, count, seed):

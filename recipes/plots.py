@@ -230,16 +230,17 @@ def lines(rows, key, path, *, xlabel, ylabel, highlight="restored"):
     _save(figure, path)
 
 
-def quality(rows, path):
+def quality(rows, floor, path):
     """Fréchet distance of samplers over steps and over seconds: rows with "sampler", "steps", "frechet_distance" and
-    "seconds_per_image"."""
+    "seconds_per_image"; dashed the `floor`, the distance of real images."""
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key, label in ((left, "steps", "steps"), (right, "seconds_per_image", "seconds per image")):
         for name, colour in zip(dict.fromkeys(row["sampler"] for row in rows), (BLUE, ORANGE, GREY), strict=False):
             own = sorted((row[key], row["frechet_distance"]) for row in rows if row["sampler"] == name)
             axes.plot(*zip(*own, strict=True), marker="o", color=colour, label=name)
-        axes.set(xlabel=label, xscale="log", yscale="log")
+        axes.axhline(floor, linestyle="--", color="black", linewidth=1, label="real images")
+        axes.set(xlabel=label, xscale="log", ylim=(0, None))
         _clean(axes)
     left.set_ylabel("Fréchet distance")
     left.legend(frameon=False)

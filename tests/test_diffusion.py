@@ -734,6 +734,8 @@ def test_evaluate_with_sweep_and_restoration(capfd, run, tmp_path):
     assert [(row["sampler"], row["steps"]) for row in answer["sweep"]] == [
         (sampler, steps) for sampler in samplers.SAMPLERS for steps in (2, 5)
     ]
+    assert all({"frechet_distance", "kernel_distance", "seconds_per_image"} < set(row) for row in answer["sweep"])
+    assert 0 < answer["sweep_real_images"] < min(row["frechet_distance"] for row in answer["sweep"])
     rows = {row["images"]: row for row in answer["restored"]}
     assert len(rows) == 6 and rows["the images themselves"]["accuracy"] > 0.8
     assert rows["bicubic, 4 times"]["psnr"] > 10

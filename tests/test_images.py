@@ -216,6 +216,29 @@ def test_a_folder_without_labels(image_folder, tmp_path):
         images.load(str(tmp_path / "empty"), labelled=False)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(36, 32)] * 8, (36, 32, 3)),  # kept as they are
+        ([(36, 32)] * 7 + [(32, 36)], (28, 28, 1)),
+        ([(72, 72)] * 8, (28, 28, 1)),  # photographs of one camera would be too large
+        ([(30, 32)] * 8, (28, 28, 1)),
+    ],
+)
+def test_small_images_of_a_folder_keep_their_size_and_colours(tmp_path, sizes, expected):
+    random = np.random.default_rng(0)
+    originals = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    for index, pixels in enumerate(originals):
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    Image.fromarray(originals[0][..., 0]).resize(sizes[0][::-1]).save(tmp_path / "grey.png")
+    (tmp_path / "broken.png").write_text("not an image")
+    data = images.load(str(tmp_path), labelled=False)
+    assert data.image_shape == expected
+    if expected == (36, 32, 3):
+        found = {image.tobytes() for image in data.split("all")[0]}
+        assert {pixels.tobytes() for pixels in originals} < found
+
+
 def test_crop_takes_the_middle_and_pad_keeps_all(tmp_path):
     stripes = np.zeros((20, 60, 3), np.uint8)
     stripes[:, 20:40] = 255

@@ -62,7 +62,7 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=
         dataset: "digits" (embedded), a folder `class/*.png` or `train|validation|test/class/*.png`, or the name of
             any image classification set of tensorflow-datasets.
         input_shape: (height, width, channels) to bring the images to. None keeps their own, where they all have the
-            same, and means (28, 28, 1) where they vary.
+            same (in a folder also 28 to 64 pixels a side, in steps of 4), and else means (28, 28, 1).
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
         manual_dir: Folder with the original files of the set, got by hand, for a machine without a network.
         labelled: Whether labels are needed. If not, a folder may hold images directly, and a set of
@@ -85,7 +85,7 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=
     if dataset == "digits":
         return _load_digits(input_shape or (28, 28, 1))
     if Path(dataset).is_dir():
-        return _load_folder(Path(dataset), input_shape or (28, 28, 1), labelled, fit)
+        return _load_folder(Path(dataset), input_shape, labelled, fit)
     if dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     return _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit)
@@ -346,6 +346,7 @@ def _load_folder(folder, input_shape, labelled, fit):
     elif len(names) < 2:
         raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
     splits, skipped, sources = {}, [], None
+    input_shape = input_shape or _own_shape([path for root in roots.values() for path in files(root)])
     for split, root in roots.items():
         paths = [(path, label) for label, name in enumerate(names or ["."]) for path in files(root / name)]
 
@@ -380,6 +381,24 @@ def _load_folder(folder, input_shape, labelled, fit):
             raise ValueError(f"{few} has {counts.min()} readable images: the splits need {needed}{per}")
         splits = _complete(splits, sources)
     return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped))
+
+
+def _own_shape(paths):
+    """The shape that all images have, if they are of a size to learn from as they are; else (28, 28, 1)."""
+
+    def shape(path):
+        try:
+            with Image.open(path) as image:  # reads the head of the file only
+                return image.height, image.width, 1 if image.mode[0] in "1LI" else 3
+        except Exception:  # told later, when it is read
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        found = set(pool.map(shape, paths)) - {None}
+    sides = {found_shape[:2] for found_shape in found}
+    if len(sides) == 1 and all(28 <= side <= 64 and side % 4 == 0 for side in min(sides)):
+        return max(found)
+    return 28, 28, 1
 
 
 def tfds_builder(dataset, data_dir, *, embedded="digits"):
