@@ -590,7 +590,7 @@ def benchmark(
     count: int = 64,
     steps: int = 20,
     batch_size: int = 64,
-    training_steps: int = 20,
+    training_steps: int = 60,
     rounds: int = 3,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
