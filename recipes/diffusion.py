@@ -254,7 +254,7 @@ def train(
     figures = measure(generator, expert, images, "test", run.folder, count=count, **way)
     validated = _distances(generator, expert, images, "validation", count, **way)
     card |= figures | {
-        "sampling": way,
+        "sampling": way | {"guidance_interval": list(guidance_interval)},
         "files": [_file_entry(run.folder / "model.keras", generator, figures["metrics"], figures["measured_on"], way)],
         "training": cards.training_entry("diffusion", train, run, batch_size=batch_size, validation=validated),
     }
