@@ -975,6 +975,14 @@ def _sampling_speed(model, count, steps, rounds):
     }
 
 
+class _PlainNormalization(keras.layers.GroupNormalization):
+    """Keras's own, with the embedding's factor and offset applied after it."""
+
+    def call(self, inputs, factor=None, offset=None):
+        x = super().call(inputs)
+        return x if factor is None else x * factor[:, None, None] + offset[:, None, None]
+
+
 class _PlainDiffusion(keras.Model):
     """The form of the Keras examples: a network and its averaged twin, updated layer by layer in `train_step`."""
 
@@ -1007,15 +1015,21 @@ class _PlainDiffusion(keras.Model):
 
 
 def _training_speed(model, images, rounds, batch_size, steps):
-    """Images per second of the model's network: the plain form on arrays, and our pipeline and step."""
+    """Images per second of the network: the plain form, with Keras's layers on arrays, and our pipeline and step."""
     x, y = (np.resize(array, (steps * batch_size, *array.shape[1:])) for array in images.split("train"))
     y = np.int32(y % (model.num_classes or 1))
     batch_size, steps, steps_per_execution = training.execution_plan(len(x), batch_size)
     array = 2 * (x / np.float32(255)) - 1
-    make = lambda: keras.Model.from_config(model.network.get_config())  # noqa: E731
-    plain, ours = _PlainDiffusion(make(), model), None
+
+    def plain_layer(layer):
+        kind = _PlainNormalization if isinstance(layer, keras.layers.GroupNormalization) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    plain = _PlainDiffusion(keras.models.clone_model(model.network, clone_function=plain_layer), model)
     settings = {name: getattr(model, name) for name in ("schedule", "timesteps", "shift", "objective", "min_snr_gamma")}
-    ours = zoo.Diffusion(make(), **settings, label_dropout=0.1 if model.num_classes else 0.0)
+    ours = zoo.Diffusion(
+        keras.models.clone_model(model.network), **settings, label_dropout=0.1 if model.num_classes else 0.0
+    )
     plain.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     ours.compile(keras.optimizers.Adam(1e-3), steps_per_execution=steps_per_execution, jit_compile=False)
     speeds = {"plain": [], "ours": []}

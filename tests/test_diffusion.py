@@ -40,6 +40,37 @@ def weights(model):
     return [np.array(weight) for weight in model.get_weights()]
 
 
+# --- network ---
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_group_normalisation_as_keras_does_it(adaptive):
+    random = np.random.default_rng(5)
+    x = tf.constant(random.normal(3, 2, (2, 6, 5, 12)).astype(np.float32))
+    factor, offset = (tf.constant(random.normal(1, 1, (2, 12)).astype(np.float32)) for _ in range(2))
+    own, reference = zoo.diffusion.GroupNormalization(4), keras.layers.GroupNormalization(4)
+    for layer in (own, reference):
+        layer.build(x.shape)
+        layer.set_weights([np.linspace(-1, 2, 12), np.linspace(3, 1, 12)])
+
+    def own_way():
+        return own(x, factor=factor, offset=offset) if adaptive else own(x)
+
+    def reference_way():
+        return reference(x) * factor[:, None, None] + offset[:, None, None] if adaptive else reference(x)
+
+    results = []
+    for way, layer in ((own_way, own), (reference_way, reference)):
+        with tf.GradientTape() as tape:
+            tape.watch((x, factor, offset))
+            y = way()
+            loss = tf.reduce_sum(y**3)
+        sources = [x, *layer.trainable_weights, *((factor, offset) if adaptive else ())]
+        results.append([y, *tape.gradient(loss, sources)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
+
+
 # --- schedules ---
 
 

@@ -107,7 +107,7 @@ def diffusion_unet(
         for index in range(blocks, 0, -1):
             x = layers.Concatenate(name=f"level{level}_skip{index}")([x, skips.pop()])
             x = block(x, width, f"level{level}_up_block{index}")
-    x = layers.GroupNormalization(groups, name="last_norm")(x)
+    x = GroupNormalization(groups, name="last_norm")(x)
     x = layers.Activation("silu", name="last_silu")(x)
     last = {"padding": "same", "kernel_initializer": "zeros", "dtype": "float32", "name": "prediction"}
     if patch_size == 1:
@@ -172,6 +172,41 @@ def noise_schedule(schedule="cosine", timesteps=1000, shift=1.0):
     alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
     alpha_bar = alpha_bar / (alpha_bar + shift**2 * (1 - alpha_bar))
     return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class GroupNormalization(layers.GroupNormalization):
+    """Group normalisation over the last axis (Wu and He, 2018), with one multiplication and addition per value.
+
+    As Keras's, but what each channel is multiplied by and what is added are worked out first, in which a factor and an
+    offset of each image (those of the embedding) can take part. On a CPU this takes half the time, and the exported
+    graph has fewer operations.
+    """
+
+    def call(self, inputs, factor=None, offset=None):
+        """Normalises float (batch, ..., channels); `factor` and `offset` are (batch, channels)."""
+        x = ops.cast(inputs, "float32")
+        between, channels = tuple(range(1, len(inputs.shape) - 1)), inputs.shape[-1]
+
+        def grouped(each):
+            return ops.reshape(each, (-1, self.groups, channels // self.groups))
+
+        def over_group(each):
+            return ops.mean(grouped(ops.mean(each, axis=between)), axis=-1, keepdims=True)
+
+        mean = over_group(x)
+        variance = ops.maximum(over_group(ops.square(x)) - ops.square(mean), 0.0)
+        scale = ops.rsqrt(variance + self.epsilon)
+        for each in (self.gamma, factor):
+            scale = scale if each is None else scale * grouped(ops.cast(each, "float32"))
+        shift = -mean * scale
+        if self.beta is not None:
+            beta = grouped(ops.cast(self.beta, "float32"))
+            shift += beta if factor is None else beta * grouped(ops.cast(factor, "float32"))
+        if offset is not None:
+            shift += grouped(ops.cast(offset, "float32"))
+        scale, shift = (ops.reshape(each, (-1, *[1 for _ in between], channels)) for each in (scale, shift))
+        return ops.cast(x * scale + shift, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -783,14 +818,12 @@ def _normal(count, shape, seed):
 
 def _residual_block(x, embedding, width, groups, dropout, name):
     shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1, name=f"{name}_shortcut")(x)
-    x = layers.GroupNormalization(groups, name=f"{name}_norm1")(x)
+    x = GroupNormalization(groups, name=f"{name}_norm1")(x)
     x = layers.Activation("silu", name=f"{name}_silu1")(x)
     x = layers.Conv2D(width, 3, padding="same", name=f"{name}_convolution1")(x)
-    x = layers.GroupNormalization(groups, center=False, scale=False, name=f"{name}_norm2")(x)
     scale = layers.Dense(width, bias_initializer="ones", name=f"{name}_scale")(embedding)
     shift = layers.Dense(width, name=f"{name}_shift")(embedding)
-    x = layers.Multiply(name=f"{name}_scaled")([x, layers.Reshape((1, 1, width), name=f"{name}_scale_map")(scale)])
-    x = layers.Add(name=f"{name}_shifted")([x, layers.Reshape((1, 1, width), name=f"{name}_shift_map")(shift)])
+    x = GroupNormalization(groups, center=False, scale=False, name=f"{name}_norm2")(x, factor=scale, offset=shift)
     x = layers.Activation("silu", name=f"{name}_silu2")(x)
     if dropout:
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
@@ -800,7 +833,7 @@ def _residual_block(x, embedding, width, groups, dropout, name):
 
 def _attention(x, groups, name):
     height, width, channels = x.shape[1:]
-    y = layers.GroupNormalization(groups, name=f"{name}_norm")(x)
+    y = GroupNormalization(groups, name=f"{name}_norm")(x)
     y = layers.Reshape((height * width, channels), name=f"{name}_tokens")(y)
     heads = max(1, channels // 32)
     y = layers.MultiHeadAttention(heads, channels // heads, name=name)(y, y)
