@@ -431,6 +431,16 @@ def test_the_compiled_loop_is_the_loop_written_out(sampler, objective, interval)
     np.testing.assert_allclose(found, x.clip(-1, 1), atol=2e-4)
 
 
+def test_many_kinds_of_sampling_do_not_look_like_a_mistake(caplog):
+    model = small_model(num_classes=3)
+    with caplog.at_level("WARNING"):
+        for count, steps in ((4, 2), (4, 3), (2, 3)):
+            for sampler in ("ddim", "ddpm"):
+                for guidance_scale in (1.0, 2.0):
+                    model.generate(count, 1, steps=steps, sampler=sampler, guidance_scale=guidance_scale, seed=0)
+    assert "retracing" not in caplog.text
+
+
 def test_seeds_counts_and_batches():
     model = small_model(3)
     nine = model.generate(9, steps=4, seed=5)

@@ -15,6 +15,7 @@ weighting strategy", 2023; Lugmayr et al., "RePaint", 2022, and Wang et al., "Ze
 denoising diffusion null-space model", 2022 (inpainting and super-resolution by a network trained for neither).
 """
 
+import functools
 import itertools
 import math
 
@@ -707,24 +708,26 @@ class Diffusion(Model):
         result = np.concatenate(results)[:count]
         return np.clip(result, -1, 1) if clip else result
 
-    def _compiled(self, guided, fresh, task):
+    def _compiled(self, *kind):
         """The loop as a compiled function, made once for each kind."""
+        if kind not in self._loops.functions:
+            # a partial, because TensorFlow adds up the tracings of one piece of code, and warns at five
+            self._loops.functions[kind] = _compile(functools.partial(self._run, *kind))
+        return self._loops.functions[kind]
 
-        def run(state, image, label, given, table, levels, first, last, guidance, seed):
-            return self.loop(
-                image,
-                label,
-                table,
-                levels,
-                first,
-                last,
-                guidance_scale=guidance if guided else None,
-                state=state,
-                project=_projection(task, given),
-                seed=seed if fresh else None,
-            )
-
-        return self._loops.functions.setdefault((guided, fresh, task), _compile(run))
+    def _run(self, guided, fresh, task, state, image, label, given, table, levels, first, last, guidance, seed):
+        return self.loop(
+            image,
+            label,
+            table,
+            levels,
+            first,
+            last,
+            guidance_scale=guidance if guided else None,
+            state=state,
+            project=_projection(task, given),
+            seed=seed if fresh else None,
+        )
 
     def _checked(self, images, shape=None):
         images, shape = np.asarray(images, "float32"), shape or self.image_shape
