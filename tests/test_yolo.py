@@ -674,6 +674,9 @@ def test_faulty_coco_and_yolo_folders_are_one_line(pictures, tmp_path):
     (tmp_path / "coco" / "train" / "p1.png").unlink()
     assert "lists the image p1.png, which is not in" in complaint(tmp_path / "coco")
 
+    write_yolo(tmp_path / "single", pictures, {"train": [0]})
+    with pytest.raises(ValueError, match="single has 1 image to train on: 2 are needed"):
+        data.load(tmp_path / "single", image_size=(64,)).split("validation")
     write_yolo(tmp_path / "yolo", pictures, {"train": [0, 1, 2]})
     label = tmp_path / "yolo" / "labels" / "train" / "p1.txt"
     label.write_text("0 0.5 0.5\n")

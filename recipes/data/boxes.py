@@ -103,6 +103,8 @@ class BoxDataset:
             arrays = [np.concatenate([getattr(one, key) for one in parts]) for key in ("images", "sizes", "originals")]
             lists = ([item for one in parts for item in getattr(one, key)] for key in ("boxes", "files"))
             return Split(*arrays, *lists)
+        if name == "validation" and list(self.splits) == ["train"] and len(self.splits["train"]) == 1:
+            raise ValueError(f"{self.name} has 1 image to train on: 2 are needed, one of them for validation")
         if name not in self.splits:
             raise ValueError(f"{self.name} has no split {name!r}: there are {', '.join(self.splits)}, all")
         return self.splits[name]
