@@ -453,6 +453,7 @@ def export(
         raise ValueError(f"latency_at is multiples of 32, got {', '.join(map(str, latency_at))}")
     dataset = dataset or "scenes"
     boxes, split, part = _part(finder, dataset, split, foreign=True, representative=True, data_dir=data_dir)
+    _report(boxes)
     same = set(boxes.class_names) <= set(finder.labels)
     if not same:
         print(
@@ -534,6 +535,7 @@ def export(
         "output": folder,
         "dataset": boxes.name,
         "split": split,
+        "faulty_boxes": boxes.faults,
         "metrics": reference["metrics"],
         "files": entries,
     }

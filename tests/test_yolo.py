@@ -804,13 +804,15 @@ def test_classes_that_the_model_did_not_learn_are_left_out(learnt, pictures, cap
     names = [row[4] for _, rows in renamed[:7] for row in rows]
     assert set(names) == {"disc", "square", "star"}
     write_voc(tmp_path / "more", renamed, {"test": range(7)})
-    status, found, _ = run_json(
-        capfd, "evaluate", "yolo", "--model", learnt[0], "--dataset", tmp_path / "more", "--output", tmp_path / "out"
-    )
+    options = ("--model", learnt[0], "--dataset", tmp_path / "more")
+    status, found, _ = run_json(capfd, "evaluate", "yolo", *options, "--output", tmp_path / "out")
     left_out = {"left out: the model does not know star": names.count("star")}
     assert status == 0 and found["images"] == 7 and found["faulty_boxes"] == left_out
     assert found["boxes"] == len(names) - names.count("star")
     assert [row["class"] for row in found["per_class"]] == ["disc", "square"]
+    status, files, said = run_json(capfd, "export", "yolo", *options, "--output", tmp_path / "phone")
+    assert status == 0 and files["faulty_boxes"] == left_out
+    assert "left out: the model does not know star" in said
 
 
 def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, tmp_path):
