@@ -69,6 +69,8 @@ def test_group_normalisation_as_keras_does_it(adaptive):
         results.append([y, *tape.gradient(loss, sources)])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
+    with pytest.raises(ValueError, match="axis must be the last one, -1, got 1"):
+        zoo.diffusion.GroupNormalization(4, axis=1).build(x.shape)
 
 
 # --- schedules ---

@@ -180,9 +180,17 @@ class GroupNormalization(layers.GroupNormalization):
     """Group normalisation over the last axis (Wu and He, 2018), with one multiplication and addition per value.
 
     As Keras's, but what each channel is multiplied by and what is added are worked out first, in which a factor and an
-    offset of each image (those of the embedding) can take part. On a CPU this takes half the time, and the exported
-    graph has fewer operations.
+    offset of each image (those of the embedding) can take part. On two CPU cores, with 64 images of the published
+    model's sizes, this took 0.44 to 0.70 of the time of Keras's.
+
+    Raises:
+        ValueError: If `axis` is another than the last.
     """
+
+    def build(self, input_shape):
+        if self.axis not in (-1, len(input_shape) - 1):
+            raise ValueError(f"axis must be the last one, -1, got {self.axis}")
+        super().build(input_shape)
 
     def call(self, inputs, factor=None, offset=None):
         """Normalises float (batch, ..., channels); `factor` and `offset` are (batch, channels)."""
