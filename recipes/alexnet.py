@@ -184,7 +184,7 @@ def train(
                 steps_per_execution=1 if replicas > 1 else steps_per_execution,
             )
 
-    run = training.start("alexnet", arguments)
+    run = training.start("alexnet", train, arguments)
     card = {
         "name": "alexnet",
         "builder": "alexnet",
@@ -267,8 +267,6 @@ def train(
             )
         ],
         "training": cards.training_entry(
-            "alexnet",
-            train,
             run,
             batch_size=batch_size,
             validation={"rmse": min(row["val_rmse"] for row in run.history)},

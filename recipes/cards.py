@@ -6,7 +6,6 @@ python -m recipes.cards readme README.md                # render the table of th
 
 import contextlib
 import importlib.metadata
-import inspect
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo import pretrained
+from zoo.export import atomic
 
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
 FOLDERS = ("data_dir", "manual_dir", "output", "resume")
@@ -47,13 +47,13 @@ def environment():
     return {"versions": versions, "hardware": "; ".join(hardware), "commit": commit}
 
 
-def command(name, train, arguments):
+def command(name, defaults, arguments):
     """The command line that repeats a training: the options that differ from the defaults, folders left out."""
     words = ["zoo", "train", name]
-    for option, parameter in inspect.signature(train).parameters.items():
+    for option, default in defaults.items():
         value, flag = arguments[option], option.replace("_", "-")
         value = tuple(value) if isinstance(value, list) else value
-        if option in FOLDERS or value == parameter.default:
+        if option in FOLDERS or value == default:
             continue
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
@@ -70,10 +70,10 @@ def _local_name(value):
     return Path(value).name if isinstance(value, str | Path) and Path(value).exists() else value
 
 
-def training_entry(name, train, run, **figures):
+def training_entry(run, **figures):
     """What a card says of a training: command, arguments and seconds; folders of this machine are nobody's business."""
     return {
-        "command": command(name, train, run.arguments),
+        "command": command(run.name, run.defaults, run.arguments),
         "arguments": {key: _local_name(run.arguments[key]) for key in run.arguments if key not in FOLDERS},
         "epochs": len(run.history),
         "seconds": round(sum(row["seconds"] for row in run.history), 1),
@@ -103,10 +103,14 @@ def file_entry(path, **figures):
     return entry | figures
 
 
+def write_text(path, text):
+    """Writes a small file whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def write(folder, card):
     """Writes `card.json` whole or not at all."""
-    from recipes.training import write_text
-
     write_text(Path(folder, "card.json"), json.dumps(card, indent=1, ensure_ascii=False, default=str) + "\n")
 
 

@@ -163,7 +163,7 @@ def train(
             # a mirrored loop of several steps fails in TensorFlow 2.21
             steps_per_execution=1 if replicas > 1 else steps_per_execution,
         )
-    run = training.start("dcgan", arguments)
+    run = training.start("dcgan", train, arguments)
     card = {
         **ABOUT,
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names},
@@ -216,7 +216,7 @@ def train(
     validated = _distances(sampler, expert, images, "validation")
     card |= figures | {
         "files": [_file_entry(run.folder / "model.keras", sampler, figures["metrics"], figures["measured_on"])],
-        "training": cards.training_entry("dcgan", train, run, batch_size=batch_size, validation=validated),
+        "training": cards.training_entry(run, batch_size=batch_size, validation=validated),
     }
     cards.write(run.folder, card)
     training.finish(run)

@@ -157,7 +157,7 @@ def train(
             # a mirrored loop of several steps fails in TensorFlow 2.21
             steps_per_execution=1 if replicas > 1 else steps_per_execution,
         )
-    run = training.start("denoising_autoencoder", arguments)
+    run = training.start("denoising_autoencoder", train, arguments)
     card = {
         "name": "denoising_autoencoder",
         "builder": "denoising_autoencoder",
@@ -214,9 +214,7 @@ def train(
                 latency_ms=round(timing.latency(lambda: restorer(one)), 4),
             )
         ],
-        "training": cards.training_entry(
-            "denoising_autoencoder", train, run, batch_size=batch_size, validation={"psnr": validated}
-        ),
+        "training": cards.training_entry(run, batch_size=batch_size, validation={"psnr": validated}),
     }
     cards.write(run.folder, card)
     training.finish(run)

@@ -189,7 +189,7 @@ def train(
         model.compile(
             keras.optimizers.Adam(rate, clipnorm=1.0), steps_per_execution=1 if replicas > 1 else steps_per_execution
         )
-    run = training.start("diffusion", arguments)
+    run = training.start("diffusion", train, arguments)
     card = {
         **ABOUT,
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
@@ -256,7 +256,7 @@ def train(
     card |= figures | {
         "sampling": way | {"guidance_interval": list(guidance_interval)},
         "files": [_file_entry(run.folder / "model.keras", generator, figures["metrics"], figures["measured_on"], way)],
-        "training": cards.training_entry("diffusion", train, run, batch_size=batch_size, validation=validated),
+        "training": cards.training_entry(run, batch_size=batch_size, validation=validated),
     }
     cards.write(run.folder, card)
     training.finish(run)

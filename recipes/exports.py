@@ -1,5 +1,7 @@
 """What every recipe's `export` does: write each wanted file, measure it, and keep the card of the folder."""
 
+import numpy as np
+
 from recipes import cards
 from zoo import export as exporting
 
@@ -22,6 +24,62 @@ def plan(formats, quantizations):
     return [
         (f"model_{level}.tflite" if several and level != "none" else FILES[name], name, level) for name, level in wanted
     ]
+
+
+def write_all(
+    folder,
+    files,
+    opened,
+    *,
+    measured,
+    network=None,
+    endpoints=None,
+    metadata=(),
+    representative_data=None,
+):
+    """Writes a model to files, measures each, prints the table of them and writes the card beside them.
+
+    Args:
+        folder: Where to write.
+        files: The `plan`.
+        opened: The `models.TrainedModel`; its labels and licence go into every file.
+        measured: Function (path) that gives what the card says of the file: a dictionary with "metrics" (the task's own
+            first), "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
+        network: The Keras model to write; None takes the opened one.
+        endpoints: The signatures, see `zoo.export.export`.
+        metadata: What the files say of themselves besides name, task, data set, licence and quantization.
+        representative_data: Typical raw inputs, for int8.
+
+    Returns:
+        The entries of the card, one dictionary per file.
+    """
+    metadata = {
+        "name": opened.name,
+        "task": opened.task,
+        **dict(metadata),
+        "dataset": opened.card.get("dataset", {}).get("name"),
+        "licence": opened.card.get("licence"),
+    }
+
+    def write_one(path, format, quantization):
+        exporting.export(
+            opened.model if network is None else network,
+            path,
+            format=format,
+            quantize=quantization,
+            endpoints=endpoints,
+            labels=opened.labels,
+            metadata=metadata | {"quantize": quantization},
+            representative_data=representative_data if quantization == "int8" else None,
+        )
+
+    card = opened.card or {"name": opened.name, "task": opened.task, "dataset": {"classes": opened.labels}}
+    return write(folder, files, card=card, export=write_one, measure=measured)
+
+
+def some_of(images, count, seed=0):
+    """Up to `count` of an array of examples, in random order: representative data."""
+    return images[np.random.default_rng(seed).permutation(len(images))[:count]]
 
 
 def write(folder, files, *, card, export, measure):

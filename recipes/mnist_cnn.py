@@ -14,11 +14,8 @@ classic network, 225,034 parameters, reaches 99.48 % in 5 epochs (99.47, 99.51, 
         --no-batch-normalization --dense-units 128 --dropout 0
 """
 
-import csv
-import io
 import json
 import math
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,12 +24,12 @@ from typing import Literal
 import keras
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import benchmark as timing
-from recipes import cards, exports, plots, training
-from recipes.data import images as data
+from recipes import cards, exports, inputs, models, plots, results, training
+from recipes.data import images as image_data
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
 
@@ -41,7 +38,7 @@ TASK = "image classification"
 
 def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None):
     """Loads "digits", a set of tensorflow-datasets or a folder; see `recipes.data.images.load`."""
-    return data.load(str(dataset), input_shape=input_shape, data_dir=data_dir, manual_dir=manual_dir)
+    return image_data.load(str(dataset), input_shape=input_shape, data_dir=data_dir, manual_dir=manual_dir)
 
 
 @training.resumable
@@ -64,14 +61,7 @@ def train(
     input_shape: tuple[int, int, int] | None = None,
     weights: str | None = None,
     patience: int | None = None,
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a digit classifier (AdamW, one warm-up and cosine cycle) and measures it on the test split.
 
@@ -93,33 +83,41 @@ def train(
         input_shape: Height, width and channels of the network; by default those of the data set.
         weights: Model to start from: a published data set's name or a .keras file; it decides the network.
         patience: Epochs without a better validation accuracy after which to stop; by default never early.
-        seed: Seed of weights, order and augmentation.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/mnist_cnn/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
+    arguments = dict(locals())
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
     training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
     training.check_range(0, math.inf, augment=augment, weight_decay=weight_decay)
-    training.check_range(0, 2**31, seed=seed)
-    if weights is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
-    arguments, environment = dict(locals()), cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    images = datasets(dataset, input_shape, data_dir, manual_dir)
+    if weights is not None and setup.precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={setup.precision}")
+    environment = cards.environment()
+    strategy = training.prepare(setup)
+
+    # data
+    images = datasets(dataset, input_shape, setup.data_dir, setup.manual_dir)
     x, y = images.split("train")
     num_classes = len(images.class_names)
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(128, max(1, len(y) // 32))) / replicas) * replicas
-    batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
+    # a small set still gets 32 steps per epoch
+    plan = training.plan(len(y), batch_size or min(128, max(1, len(y) // 32)), strategy)
+    batch_size, steps, steps_per_execution = plan
     epochs = epochs or max(30, math.ceil(1000 / steps))
 
-    with strategy.scope(), training.precision(precision):
+    def batches(first_epoch):
+        return image_data.training_batches(
+            x,
+            y,
+            num_classes=num_classes,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=epochs,
+            first_epoch=first_epoch,
+            seed=setup.seed,
+            augment=augment,
+        )
+
+    with strategy.scope(), training.precision(setup.precision):
+        # network
         model = zoo.mnist_cnn(
             images.image_shape,
             num_classes,
@@ -132,93 +130,51 @@ def train(
             dropout=dropout,
             weights=weights,
         )
-        warm_up = max(1, steps * epochs // 5)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        # optimiser: a fifth of warm-up lets so high a learning rate hold
+        total = steps * epochs
         model.compile(
-            optimizer,
+            training.adamw(learning_rate, weight_decay, steps=total, warm_up=total // 5),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
             metrics=["accuracy"],
-            # a mirrored loop of several steps fails in TensorFlow 2.21
-            steps_per_execution=1 if replicas > 1 else steps_per_execution,
+            steps_per_execution=steps_per_execution,
         )
-    run = training.start("mnist_cnn", arguments)
+
+    # machine: a run folder, and a fit that can be killed and resumed
+    run = training.start("mnist_cnn", train, arguments)
     card = {
         "name": "mnist_cnn",
         "builder": "mnist_cnn",
         "task": TASK,
-        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
+        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": image_data.border(x)},
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": images.licence},
         **environment,
     }
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
-
-    def batches(first_epoch):
-        return data.training_batches(
-            x,
-            y,
-            num_classes=num_classes,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-            augment=augment,
-        )
-
-    validation = data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
+    validation = image_data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
+    best = {"monitor": "val_accuracy", "mode": "max", "patience": patience}
     try:
-        training.fit(
-            model,
-            batches,
-            run=run,
-            epochs=epochs,
-            steps=steps,
-            validation=validation,
-            monitor="val_accuracy",
-            mode="max",
-            patience=patience,
-        )
+        training.fit(model, batches, run=run, epochs=epochs, steps=steps, validation=validation, **best)
     except KeyboardInterrupt:
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
-    model = exporting.float32_copy(model)
-    training.save_model(model, run.folder / "model.keras")
+    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
 
-    def probabilities(pixels):
-        return model.predict(pixels / np.float32(255), batch_size=500, verbose=0)
-
-    figures = measure(probabilities, *images.split("test"), images.class_names, run.folder)
+    classifier = Classifier(run.folder, card=card)
+    figures = measure(classifier, *images.split("test"), images.class_names, run.folder)
     plots.curves(run.history, run.folder / "curves.png")
-    validated = max(row["val_accuracy"] for row in run.history)
-    card |= figures | {
-        "files": [
-            cards.file_entry(
-                run.folder / "model.keras",
-                metrics={"accuracy": figures["metrics"]["accuracy"]},
-                measured_on=f"{images.name}, test",
-                latency_ms=round(timing.latency(lambda: probabilities(images.split("test")[0][:1])), 4),
-            )
-        ],
-        "training": cards.training_entry(
-            "mnist_cnn", train, run, batch_size=batch_size, validation={"accuracy": validated}
-        ),
-    }
-    cards.write(run.folder, card)
-    training.finish(run)
-    print(f"test accuracy {figures['metrics']['accuracy']:.4f}; model, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
-    }
+    one = images.split("test")[0][:1]
+    return results.trained(
+        run,
+        card,
+        figures,
+        metrics={"accuracy": figures["metrics"]["accuracy"]},
+        measured_on=f"{images.name}, test",
+        latency_ms=timing.latency(lambda: classifier(one)),
+        message=f"test accuracy {figures['metrics']['accuracy']:.4f}",
+        batch_size=batch_size,
+        validation={"accuracy": max(row["val_accuracy"] for row in run.history)},
+    )
 
 
 def evaluate(
@@ -254,13 +210,8 @@ def evaluate(
         "skipped_files": len(images.skipped),
         **figures,
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(figures["per_class"]))
-    print(
-        f"\naccuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} images of {images.name} ({split}); "
-        f"pictures are in {folder}"
-    )
-    return {**figures, "output": folder}
+    message = f"accuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} images of {images.name} ({split})"
+    return results.evaluated(folder, figures, figures["per_class"], message)
 
 
 def predict(
@@ -282,42 +233,30 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     classifier = Classifier(model)
-    found, skipped, pixels, inverted = [], [], [], []
-    for path in paths:
-        listed = data.files(path) if path.is_dir() else [path]
-        if not listed:
-            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
-        for file in listed:
-            try:
-                image = data.read(file, classifier.input_shape)
-            except ValueError as error:
-                if not path.is_dir():
-                    raise
-                skipped.append(str(file))
-                print(f"skipped: {error}", file=sys.stderr)
-                continue
-            other_side = classifier.border is not None and (data.border(image) > 127) != (classifier.border > 127)
-            inverted.append(invert == "yes" or (invert == "auto" and other_side))
-            pixels.append(data.light_on_dark(image) if inverted[-1] else image)
-            found.append(str(file))
-    if not found:
-        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
+    read, skipped = inputs.read(
+        paths,
+        lambda path: image_data.read(path, classifier.input_shape),
+        files=image_data.files,
+        kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
+        what="an image",
+    )
+    pixels, rows = [], []
+    for _, image in read:
+        other_side = classifier.border is not None and (image_data.border(image) > 127) != (classifier.border > 127)
+        turned = invert == "yes" or (invert == "auto" and other_side)
+        pixels.append(image_data.light_on_dark(image) if turned else image)
+        rows.append({"inverted": turned})
     probabilities = classifier(np.stack(pixels))
     rows = [
-        {"file": file, "label": classifier.labels[best], "confidence": float(row[best]), "inverted": turned}
-        for file, row, best, turned in zip(found, probabilities, probabilities.argmax(axis=1), inverted, strict=True)
+        {"file": str(file), "label": classifier.labels[values.argmax()], "confidence": float(values.max()), **row}
+        for (file, _), values, row in zip(read, probabilities, rows, strict=True)
     ]
     folder = training.output_folder("mnist_cnn", "predict", output)
     predictions = [
         row | {"probabilities": dict(zip(classifier.labels, map(float, values), strict=True))}
         for row, values in zip(rows, probabilities, strict=True)
     ]
-    training.write_text(folder / "predictions.json", json.dumps(predictions, indent=1))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    training.write_text(folder / "predictions.csv", text.getvalue())
+    results.write_predictions(folder, predictions, rows)
     captions = [f"{row['label']}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows]
     plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
     print(cards.table(rows))
@@ -354,28 +293,8 @@ def export(
     x, y = images.split(split)
     y = classifier.match_labels(images.class_names, y)
     folder = training.output_folder("mnist_cnn", "export", output)
-    metadata = {
-        "name": "mnist_cnn",
-        "task": TASK,
-        "input": "uint8 pixels, 0 to 255",
-        "border": classifier.border,
-        "dataset": classifier.card.get("dataset", {}).get("name"),
-        "licence": classifier.card.get("licence"),
-    }
     known = images.split("train" if "train" in images.splits else split)[0]
-    typical = known[np.random.default_rng(0).permutation(len(known))[:500]]
     reference = classifier(x)
-
-    def write(path, format, quantization):
-        exporting.export(
-            classifier.model,
-            path,
-            format=format,
-            quantize=quantization,
-            labels=classifier.labels,
-            metadata=metadata | {"quantize": quantization},
-            representative_data=typical if quantization == "int8" else None,
-        )
 
     def measured(path):
         exported = Classifier(path)
@@ -387,8 +306,14 @@ def export(
             "latency_ms": round(timing.latency(lambda: exported(x[:1])), 4),
         }
 
-    card = classifier.card or {"name": "mnist_cnn", "task": TASK, "dataset": {"classes": classifier.labels}}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    entries = exports.write_all(
+        folder,
+        files,
+        classifier,
+        metadata={"input": "uint8 pixels, 0 to 255", "border": classifier.border},
+        representative_data=exports.some_of(known, 500),
+        measured=measured,
+    )
     accuracy = float((reference.argmax(axis=1) == y).mean())
     print(f"\nKeras: accuracy {accuracy:.4f} on {len(y):,} images of {images.name} ({split}); files are in {folder}")
     return {
@@ -484,46 +409,34 @@ def benchmark(
     return {**result, "output": folder}
 
 
-class Classifier:
+class Classifier(models.TrainedModel):
     """Any form of a trained classifier: uint8 images (count, height, width, channels) to probabilities.
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         input_shape: (height, width, channels).
         labels: Names of the classes.
         border: Mean brightness of the border of the training images, or None where it is not known.
     """
 
-    def __init__(self, model):
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path)
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = zoo.load(self.path)
-            shape, outputs = self.model.input_shape, self.model.output_shape
-            about = self.card.get("dataset", {})
-            labels, self.border = about.get("classes"), about.get("border")
-        else:
-            self.model = exporting.load(self.path)
+    name, task = "mnist_cnn", TASK
+
+    def __init__(self, model, *, card=None):
+        super().__init__(model, card=card)
+        if self.exported:
             shape, dtype = self.model.inputs.get("image", ((), ""))
             if len(shape) != 4 or dtype != "uint8":
                 raise ValueError(f"{self.path} does not classify images: its inputs are {self.model.inputs}")
             outputs = self.model(image=np.zeros(shape, np.uint8)).get("probabilities", np.zeros(())).shape
-            labels, self.border = self.model.labels, self.model.metadata.get("border")
+        else:
+            shape, outputs = self.model.input_shape, self.model.output_shape
         if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
             raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
         if not isinstance(outputs, tuple) or len(outputs) != 2:
             raise ValueError(f"{self.path} does not classify images: it gives outputs of shape {outputs}")
-        self.known = bool(self.card or labels)
+        self.known = bool(self.card or self.labels)
         self.input_shape = tuple(shape[1:])
-        self.labels = [str(label) for label in labels or range(outputs[-1])]
-
-    def keras_only(self):
-        """This classifier, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
+        self.labels = [str(label) for label in self.labels or range(outputs[-1])]
+        self.border = self.about.get("border")
 
     def datasets(self, dataset, data_dir, manual_dir):
         """A data set in this model's input shape; a model of unknown origin must fit the data set's own.
@@ -632,7 +545,7 @@ def _fast_training(images, seed, *, epochs, share, augment):
         keras.optimizers.Adam(schedule), loss="categorical_crossentropy", steps_per_execution=steps_per_execution
     )
     watch = timing.Stopwatch(lambda: _accuracy(model, images))
-    stream = data.training_batches(
+    stream = image_data.training_batches(
         x, y, num_classes=num_classes, batch_size=batch_size, steps=steps, epochs=epochs, seed=seed, augment=augment
     )
     model.fit(stream, epochs=epochs, steps_per_epoch=steps, callbacks=[watch], shuffle=False, verbose=0)
@@ -665,7 +578,7 @@ def _training_speed(images, rounds, batch_size=64, at_most=12_800):
             if name == "classic":
                 model.fit(*arrays, batch_size=batch_size, epochs=epochs, verbose=0)
             else:
-                stream = data.training_batches(
+                stream = image_data.training_batches(
                     x,
                     y,
                     num_classes=len(images.class_names),

@@ -186,7 +186,7 @@ def train(
             # a mirrored loop of several steps fails in TensorFlow 2.21
             steps_per_execution=1 if replicas > 1 else steps_per_execution,
         )
-    run = training.start("spectrogram_cnn", arguments)
+    run = training.start("spectrogram_cnn", train, arguments)
     card = {
         "name": "spectrogram_cnn",
         "builder": "spectrogram_cnn",
@@ -238,8 +238,6 @@ def train(
             )
         ],
         "training": cards.training_entry(
-            "spectrogram_cnn",
-            train,
             run,
             batch_size=batch_size,
             validation={"accuracy": run.history[-1]["val_accuracy"]},

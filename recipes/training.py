@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,10 +29,42 @@ import numpy as np
 import tensorflow as tf
 
 from recipes import cards
+from recipes.cards import write_text
 from zoo.export import atomic
 
 Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every training takes besides its task: seed, machine and folders.
+
+    Attributes:
+        seed: Seed of weights, order and all random draws.
+        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
+        precision: Precision of the computation; the model is saved in float32.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        data_dir: Folder of tensorflow-datasets, or of a data set that has a layout of its own.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder of the run; by default a new one, runs/RECIPE/TIME-DATASET.
+        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+    """
+
+    seed: int = 0
+    deterministic: bool = True
+    precision: Precision = "float32"
+    device: Device = "auto"
+    data_dir: Path | None = None
+    manual_dir: Path | None = None
+    output: Path | None = None
+    resume: Path | None = None
+
+
+def flat(arguments):
+    """Arguments of a `train` in one dictionary: those of its `setup` stand beside the others."""
+    arguments = dict(arguments)
+    return arguments | asdict(arguments.pop("setup")) if "setup" in arguments else arguments
 
 
 def check_positive(**values):
@@ -100,6 +132,43 @@ def distribution(device):
     return tf.distribute.OneDeviceStrategy("CPU:0") if device == "cpu" and gpus else tf.distribute.get_strategy()
 
 
+def prepare(setup):
+    """Seeds this process and gives the `tf.distribute` strategy of the setup's device."""
+    check_range(0, 2**31, seed=setup.seed)
+    seed_everything(setup.seed, setup.deterministic)
+    return distribution(setup.device)
+
+
+def plan(count, batch_size, strategy):
+    """(batch size, steps per epoch, steps per execution) for `count` examples on the replicas of a strategy."""
+    replicas = strategy.num_replicas_in_sync
+    batch_size, steps, per_execution = execution_plan(count, math.ceil(batch_size / replicas) * replicas)
+    # a mirrored loop of several steps fails in TensorFlow 2.21
+    return batch_size, steps, 1 if replicas > 1 else per_execution
+
+
+def adamw(learning_rate, weight_decay, *, steps, warm_up):
+    """AdamW over one cycle: a linear warm-up, then a cosine to zero; weight decay of the kernels only.
+
+    Args:
+        learning_rate: Highest learning rate.
+        weight_decay: Decoupled weight decay.
+        steps: Steps of the whole training.
+        warm_up: Steps of the warm-up among them, at least 1.
+    """
+    warm_up = max(1, warm_up)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        # a twentieth to begin with: Adam's first steps have no averages to lean on
+        learning_rate / 20,
+        max(1, steps - warm_up),  # a training of one step has no cosine
+        warmup_target=learning_rate,
+        warmup_steps=warm_up,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
 def execution_plan(count, batch_size):
     """(batch size, steps per epoch, steps per execution) for `count` examples.
 
@@ -119,12 +188,14 @@ class Run:
         name: Name of the recipe.
         folder: Folder of the run.
         arguments: The arguments of `train`, as saved in `config.json`.
+        defaults: What they are where nothing is said.
         history: One dictionary per finished epoch.
     """
 
     name: str
     folder: Path
     arguments: dict
+    defaults: dict
     history: list = field(default_factory=list)
 
     @property
@@ -137,15 +208,28 @@ class Run:
 
 
 def resumable(train):
-    """Gives `train(..., resume=FOLDER)` its meaning: the run goes on with the arguments that it was started with."""
+    """Gives `train(..., resume=FOLDER)` its meaning: the run goes on with the arguments that it was started with.
+
+    The fields of its `setup` may also be given as arguments of their own.
+    """
+    signature = inspect.signature(train)
+    defaults = flat({name: parameter.default for name, parameter in signature.parameters.items()})
+    names = {part.name for part in fields(Setup)} - set(signature.parameters)
+
+    def call(arguments):
+        given = {name: arguments.pop(name) for name in names & set(arguments)}
+        if given:
+            arguments["setup"] = replace(arguments.get("setup", signature.parameters["setup"].default), **given)
+        return train(**arguments)
 
     @functools.wraps(train)
-    def wrapper(*args, **kwargs):
-        bound = inspect.signature(train).bind(*args, **kwargs)
-        bound.apply_defaults()
-        if bound.arguments["resume"] is None:
-            return train(**bound.arguments)
-        folder = Path(bound.arguments["resume"])
+    def wrapper(**given):
+        arguments = defaults | flat(given)
+        if unknown := set(arguments) - set(defaults):
+            raise TypeError(f"train() got an unexpected keyword argument {min(unknown)!r}")
+        if arguments["resume"] is None:
+            return call(arguments)
+        folder = Path(arguments["resume"])
         config = folder / "config.json"
         if not config.is_file():
             raise ValueError(f"nothing to resume in {folder}: it is not the folder of a run (it has no config.json)")
@@ -153,25 +237,29 @@ def resumable(train):
             raise ValueError(
                 f"nothing to resume in {folder}: the run is finished, its model is {folder / 'model.keras'}"
             )
-        saved = json.loads(config.read_text(encoding="utf-8"))
-        for name, parameter in inspect.signature(train).parameters.items():
-            given = _plain(bound.arguments[name])
-            if name not in ("resume", "output") and given not in (_plain(parameter.default), saved[name]):
-                raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={given}: leave it out")
-        return train(**{**saved, "resume": folder, "output": folder})
+        # a run of an earlier version lacks what has been added since: it had the default
+        saved = _plain(defaults) | json.loads(config.read_text(encoding="utf-8"))
+        for name, default in defaults.items():
+            value = _plain(arguments[name])
+            if name not in ("resume", "output") and value not in (_plain(default), saved[name]):
+                raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={value}: leave it out")
+        return call({**saved, "resume": folder, "output": folder})
 
+    wrapper.defaults = defaults
     return wrapper
 
 
-def start(name, arguments):
+def start(name, train, arguments):
     """Makes the folder of a run, or finds the state of the one to resume.
 
     Args:
         name: Name of the recipe.
-        arguments: The arguments of `train`, with `output`, `resume` and `dataset` among them.
+        train: The recipe's `train`.
+        arguments: Its arguments, with `output`, `resume` and `dataset` among them.
     """
+    arguments = flat(arguments)
     if arguments["resume"]:
-        run = Run(name, Path(arguments["resume"]), arguments)
+        run = Run(name, Path(arguments["resume"]), arguments, train.defaults)
         epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.keras")]
         if epochs:
             with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
@@ -180,7 +268,8 @@ def start(name, arguments):
             run.history = rows[: max(epochs)]
         print(f"resuming {run.folder} after epoch {run.first_epoch}")
         return run
-    run = Run(name, output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"]), arguments)
+    folder = output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"])
+    run = Run(name, folder, arguments, train.defaults)
     shutil.rmtree(run.backup, ignore_errors=True)
     run.backup.mkdir()
     write_text(
@@ -279,12 +368,6 @@ def keep_interrupted(run, model, card):
         f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
         f"  zoo train {run.name} --resume {run.folder}"
     )
-
-
-def write_text(path, text):
-    """Writes a small file whole or not at all."""
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def save_model(model, path):

@@ -199,7 +199,7 @@ def train(
             # a mirrored loop of several steps fails in TensorFlow 2.21
             steps_per_execution=1 if replicas > 1 else steps_per_execution,
         )
-    run = training.start("unet", arguments)
+    run = training.start("unet", train, arguments)
     card = {
         "name": "unet",
         "builder": "unet",
@@ -259,7 +259,7 @@ def train(
             )
         ],
         "training": cards.training_entry(
-            "unet", train, run, batch_size=batch_size, validation={"mean_iou": run.history[-1][f"val_{metric}"]}
+            run, batch_size=batch_size, validation={"mean_iou": run.history[-1][f"val_{metric}"]}
         ),
     }
     cards.write(run.folder, card)

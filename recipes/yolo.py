@@ -163,7 +163,7 @@ def train(
             _optimizer(optimizer, learning_rate, weight_decay, gradient_clip, steps, epochs),
             loss=zoo.losses.Detection(image_size, model.output_shape[0][-1] // 4),
         )
-    run = training.start("yolo", arguments)
+    run = training.start("yolo", train, arguments)
     card = {
         "name": "yolo",
         "builder": "yolo",
@@ -241,8 +241,6 @@ def train(
             )
         ],
         "training": cards.training_entry(
-            "yolo",
-            train,
             run,
             batch_size=batch_size,
             precision=precision,

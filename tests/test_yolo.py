@@ -973,7 +973,7 @@ def test_a_compact_file_is_a_third_and_nearly_the_same(tmp_path):
 
 
 def test_an_epoch_without_a_figure_is_never_the_best(tmp_path):
-    run = training.Run("x", tmp_path, {}, [{"figure": value} for value in (math.nan, 0.5, math.nan)])
+    run = training.Run("x", tmp_path, {}, {}, [{"figure": value} for value in (math.nan, 0.5, math.nan)])
     checkpoint = training._Checkpoint(run, "figure", "max", 3)
     assert not checkpoint.is_best() and not checkpoint.out_of_patience()
     run.history += [{"figure": 0.6}]

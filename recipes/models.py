@@ -1,0 +1,46 @@
+"""Opening a trained model, whatever its form: what every recipe's own class of models begins with."""
+
+import keras
+
+import zoo
+from recipes import cards
+from zoo import export as exporting
+
+
+class TrainedModel:
+    """A published name, a run folder, a `.keras`, `.tflite` or `.onnx` file or a SavedModel, opened.
+
+    A recipe's class adds what it checks and how it is called; it sets `name` and `task`.
+
+    Attributes:
+        path: The file or folder.
+        model: The Keras model or the `zoo.export.Exported`.
+        card: The card beside it, or an empty dictionary.
+        exported: Whether it is an exported file and no Keras model.
+        about: What is known of its data: the card's entry of the data set, or the metadata in an exported file.
+        labels: Names of the classes as the card or the file has them, or nothing.
+    """
+
+    name = task = ""
+
+    def __init__(self, model, *, card=None, threads=1, endpoint=exporting.ENDPOINT):
+        self.path = cards.find(str(model))
+        self.card = cards.beside(self.path) if card is None else card
+        self.exported = self.path.suffix not in (".keras", ".h5")
+        if self.exported:
+            self.model = exporting.load(self.path, endpoint=endpoint, threads=threads)
+            self.about, self.labels = self.model.metadata, self.model.labels
+        else:
+            self.model = zoo.load(self.path)
+            self.about = self.card.get("dataset", {})
+            self.labels = self.about.get("classes")
+
+    def keras_only(self):
+        """This model, if it is a Keras model.
+
+        Raises:
+            ValueError: If it is exported already.
+        """
+        if not isinstance(self.model, keras.Model):
+            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+        return self

@@ -1,0 +1,60 @@
+"""The end of `train`, `evaluate` and `predict`: the card, `evaluation.json`, tables as text, CSV and JSON."""
+
+import csv
+import io
+import json
+
+from recipes import cards, training
+
+
+def trained(run, card, figures, *, metrics, measured_on, latency_ms, message, shown=None, **about):
+    """Writes the card of a finished run, removes its backup and says what was reached.
+
+    Args:
+        run: The `training.Run`.
+        card: What is known of the model before it is measured.
+        figures: What the recipe measured; "metrics" is among them.
+        metrics: The part of the metrics that stands beside the model file.
+        measured_on: What they were measured on, in words.
+        latency_ms: Milliseconds for one example.
+        message: The last line for the reader, without where things are.
+        shown: Rows of a table to print before it.
+        **about: What the card says of the training besides command, arguments, epochs and seconds.
+
+    Returns:
+        What `train` gives back.
+    """
+    model = run.folder / "model.keras"
+    entry = cards.file_entry(model, metrics=metrics, measured_on=measured_on, latency_ms=round(latency_ms, 4))
+    card |= figures | {"files": [entry], "training": cards.training_entry(run, **about)}
+    cards.write(run.folder, card)
+    training.finish(run)
+    if shown:
+        print(f"{cards.table(shown)}\n")
+    print(f"{message}; model, card and pictures are in {run.folder}")
+    return {
+        "output": run.folder,
+        "model": model,
+        "epochs": len(run.history),
+        **figures,
+        "parameters": card["parameters"],
+        "seconds": card["training"]["seconds"],
+    }
+
+
+def evaluated(folder, figures, rows, message):
+    """Writes `evaluation.json`, prints a table and a line, and gives what `evaluate` gives back."""
+    cards.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    print(cards.table(rows))
+    print(f"\n{message}; pictures are in {folder}")
+    return {**figures, "output": folder}
+
+
+def write_predictions(folder, predictions, rows, columns=None):
+    """Writes `predictions.json`, and a flat table as `predictions.csv`, whose columns are by default the rows' keys."""
+    cards.write_text(folder / "predictions.json", json.dumps(predictions, indent=1))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    cards.write_text(folder / "predictions.csv", text.getvalue())
