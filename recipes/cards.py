@@ -1,7 +1,6 @@
 """Cards: what a model is, what it was trained on and what it reached, as `card.json` beside its files.
 
-python -m recipes.cards publish mnist_cnn RUN RUN RUN   # maintainers: runs of several seeds to saved_models/mnist_cnn
-python -m recipes.cards readme README.md                # render the table of the published models into the README
+python -m recipes.cards readme README.md   # render the table of the published models into the README
 """
 
 import contextlib
@@ -182,24 +181,7 @@ def render_readme(path):
     Path(path).write_text(f"{before}{TABLE[0]}\n{readme_table()}\n{TABLE[1]}{after}", encoding="utf-8")
 
 
-def publish(name, *runs):
-    """Copies the run with the best validation figure to `saved_models/<name>`, the seeds of all in its card.
-
-    Each run holds `model.keras`, `model.tflite` and a card with both files in it. The choice looks at the validation
-    split only; the test figures of all seeds stand in the card. Of a distance or an RMSE less is better.
-    """
-    cards = [json.loads(Path(run, "card.json").read_text(encoding="utf-8")) for run in runs]
-    metric = next(iter(cards[0]["metrics"]))
-    sign = -1 if metric.endswith(("distance", "rmse")) else 1
-    best = max(range(len(runs)), key=lambda index: sign * cards[index]["training"]["validation"][metric])
-    card = {"name": name, **{key: value for key, value in cards[best].items() if key != "name"}}
-    card["seeds"] = {str(one["training"]["arguments"]["seed"]): one["metrics"][metric] for one in cards}
-    target = pretrained.directory() / name
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in card["files"]:
-        shutil.copyfile(Path(runs[best], entry["file"]), target / entry["file"])
-    write(target, card)
-
-
 if __name__ == "__main__":
-    {"publish": publish, "readme": render_readme}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1:2] != ["readme"] or len(sys.argv) != 3:
+        sys.exit("usage: python -m recipes.cards readme README.md")
+    render_readme(sys.argv[2])

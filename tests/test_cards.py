@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from recipes import cards
+from recipes import cards, publishing
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -42,11 +42,37 @@ def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(metric, bes
         }
         cards.write(run, card)
         runs.append(run)
-    cards.publish("thing", *runs)
+    publishing.publish("thing", *runs)
     card = cards.beside(tmp_path / "saved_models" / "thing" / "model.keras")
     assert card["name"] == "thing" and card["metrics"] == {metric: (0.9, 0.6)[best]}
     assert card["seeds"] == {"0": 0.9, "1": 0.6}
     assert zoo.pretrained.file("thing").read_text() == f"weights {best}"
+
+
+def test_a_publication_that_fails_leaves_the_former_one_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo.pretrained, "directory", lambda: tmp_path / "saved_models")
+    run = tmp_path / "run"
+    run.mkdir()
+    for file in ("model.keras", "model.tflite"):
+        (run / file).write_text(f"first {file}")
+    training = {"validation": {"accuracy": 0.5}, "arguments": {"seed": 0}}
+    files = [cards.file_entry(run / file) for file in ("model.keras", "model.tflite")]
+    cards.write(run, {"metrics": {"accuracy": 0.5}, "files": files, "training": training})
+    publishing.publish("thing", run)
+    target = tmp_path / "saved_models" / "thing"
+    (target / "picture.png").write_text("picture")
+    before = {path.name: path.read_text() for path in target.iterdir()}
+    (run / "model.keras").write_text("second")
+    cards.write(run, {"metrics": {"accuracy": 0.6}, "files": [cards.file_entry(run / "model.keras"), files[1]]})
+    cards.write(run, cards.beside(run / "model.keras") | {"training": training})
+    (run / "model.tflite").write_text("not what the card says")
+    with pytest.raises(ValueError, match="not the file that its card describes"):
+        publishing.publish("thing", run)
+    assert {path.name: path.read_text() for path in target.iterdir()} == before
+    (run / "model.tflite").write_text("first model.tflite")
+    publishing.publish("thing", run)
+    assert (target / "model.keras").read_text() == "second" and (target / "picture.png").read_text() == "picture"
+    assert [path.name for path in target.parent.iterdir()] == ["thing"]
 
 
 def test_table_and_file_entry(tmp_path):

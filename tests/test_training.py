@@ -1,6 +1,7 @@
 """Training: killed, interrupted and resumed; devices; precision; what a run leaves behind."""
 
 import csv
+import importlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import zoo
 from recipes import mnist_cnn, training
 
 EPOCHS = 6
+BEFORE = Path(__file__).parent / "configs_of_before.json"  # each recipe's config.json when its arguments were flat
 COMMAND = [
     "train", "mnist_cnn", "--epochs", str(EPOCHS), "--filters", "4", "8", "--convolutions", "1", "--dropout", "0.3",
     "--augment", "1", "--batch-size", "16", "--learning-rate", "0.01",
@@ -129,6 +131,33 @@ def test_nothing_to_resume(digits_run, tmp_path):
         mnist_cnn.train(resume=tmp_path, epochs=13)
 
 
+def test_a_run_started_before_the_setup_was_one_argument_resumes(tmp_path, monkeypatch):
+    whole, begun = tmp_path / "whole", tmp_path / "begun"
+    mnist_cnn.train(output=whole, epochs=2, **SMALL)
+    end = training._Checkpoint.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        end(self, epoch, logs)
+        raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(training._Checkpoint, "on_epoch_end", killed)
+        mnist_cnn.train(output=begun, epochs=2, **SMALL)
+    before = json.loads(BEFORE.read_text())["mnist_cnn"] | {"epochs": 2, "output": str(begun), **SMALL}
+    del before["patience"]  # and what was not there yet has its default
+    (begun / "config.json").write_text(json.dumps(before))
+    assert mnist_cnn.train(resume=begun)["epochs"] == 2
+    assert_same_weights(begun, whole)
+
+
+@pytest.mark.parametrize("name", json.loads(BEFORE.read_text()))
+def test_every_recipe_takes_the_config_of_a_run_of_before(name):
+    before = json.loads(BEFORE.read_text())[name]
+    now = importlib.import_module(f"recipes.{name}").train.defaults
+    assert set(before) <= set(now)
+    assert {key: json.loads(json.dumps(now[key])) for key in before} == before
+
+
 def test_a_loss_that_became_nan_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"NaN.*learning rate"):
         mnist_cnn.train(output=tmp_path, epochs=2, **SMALL | {"learning_rate": 1e30, "batch_normalization": False})
@@ -154,7 +183,7 @@ def test_mirrored_over_two_devices_learns_what_one_device_learns():
         with strategy.scope():
             model = zoo.mnist_cnn(filters=(4,), dense_units=16)
             model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "categorical_crossentropy")
-        stream = mnist_cnn.data.training_batches(
+        stream = mnist_cnn.image_data.training_batches(
             x, y, num_classes=10, batch_size=64, steps=10, epochs=2, seed=1, augment=1.0
         )
         model.fit(stream, epochs=2, steps_per_epoch=10, shuffle=False, verbose=0)
