@@ -15,7 +15,7 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
         alone: bool (batch,): whether only the first of four is shown.
         key: Seed, int32 (2,).
         image_size: (height, width) of the result.
-        scale, translate, flip: See `training_batches`.
+        scale, translate, flip: See `recipes.data.boxes.training_batches`.
         rows: Boxes of the result.
         least: Share of its area that must be left of a box, or it is dropped.
 
