@@ -59,3 +59,54 @@ def test_every_public_name_is_there():
         assert getattr(zoo, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'lion'"):
         _ = zoo.lion
+
+
+def modules():
+    """The modules of both packages, and which of them each imports, inside functions too."""
+    found = {}
+    for path in sorted([*(ROOT / "zoo").rglob("*.py"), *(ROOT / "recipes").rglob("*.py")]):
+        found[".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = path
+    graph = {}
+    for module, path in found.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        targets = graph[module] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                targets.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}, line {node.lineno}: an import without the package's name"
+                # `from zoo import pretrained` needs the module, `from zoo import load` the package
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets.update(name if name in found else node.module for name in names)
+        targets &= set(found)
+    return graph
+
+
+def circles(graph):
+    """The ways by which modules import themselves, through others too; each circle once."""
+    ways = {}
+    for start in graph:
+        paths, seen = [[start]], set()
+        for path in paths:  # grows while it is read: the shortest way comes first
+            for target in sorted(graph[path[-1]]):
+                if target == start:
+                    ways.setdefault(frozenset(path), [*path, start])
+                elif target not in seen:
+                    seen.add(target)
+                    paths.append([*path, target])
+    return list(ways.values())
+
+
+def test_circles_are_found():
+    graph = {"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set(), "e": {"e"}}
+    assert circles(graph) == [["e", "e"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}) == [["b", "c", "d", "b"]]
+    assert circles({"a": {"b"}, "b": {"a", "c"}, "c": {"b"}}) == [["a", "b", "a"], ["b", "c", "b"]]
+
+
+def test_no_module_imports_itself_by_others():
+    found = circles(modules())
+    if found == [["recipes.cards", "recipes.training", "recipes.cards"]]:
+        # until cards no longer imports training; not as a mark, behind which another circle could hide
+        pytest.xfail("until cards no longer imports training")
+    assert not found, "import circles:\n" + "\n".join(" -> ".join(way) for way in found)

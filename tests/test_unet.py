@@ -18,7 +18,7 @@ import zoo
 from recipes import benchmark as timing
 from recipes import plots
 from recipes import unet as recipe
-from recipes.data import masks, scenes, video
+from recipes.data import masks, road_scenes, video
 from zoo import export, pretrained
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
@@ -33,8 +33,8 @@ SIZE = (32, 48)
 def few_scenes():
     """Fewer and smaller scenes, which are enough to see that everything works."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes, "COUNTS", {"train": 24, "validation": 5, "test": 6})
-        patch.setattr(scenes, "SIZE", SIZE)
+        patch.setattr(road_scenes, "COUNTS", {"train": 24, "validation": 5, "test": 6})
+        patch.setattr(road_scenes, "SIZE", SIZE)
         yield
 
 
@@ -282,22 +282,22 @@ def test_boundary_f1_of_equal_moved_and_absent_outlines():
 
 
 def test_scenes_are_the_same_each_time_and_hold_every_class():
-    image, mask = scenes.draw(5)
+    image, mask = road_scenes.draw(5)
     assert image.shape == (96, 128, 3) and mask.shape == (96, 128) and image.dtype == mask.dtype == np.uint8
-    again = scenes.draw(5)
+    again = road_scenes.draw(5)
     np.testing.assert_array_equal(image, again[0])
     np.testing.assert_array_equal(mask, again[1])
-    assert (image != scenes.draw(6)[0]).any()
-    drawn = [scenes.draw(seed)[1] for seed in range(30)]
+    assert (image != road_scenes.draw(6)[0]).any()
+    drawn = [road_scenes.draw(seed)[1] for seed in range(30)]
     share = np.bincount(np.ravel(drawn), minlength=9) / np.size(drawn)
-    assert len(share) == len(scenes.CLASSES) and share.min() > 0.003
+    assert len(share) == len(road_scenes.CLASSES) and share.min() > 0.003
     # the sky is above the road, and nothing of it below the horizon's lowest place
-    rows = np.argwhere(np.array(drawn) == scenes.SKY)[:, 1]
-    assert rows.max() < 52 and np.argwhere(np.array(drawn) == scenes.ROAD)[:, 1].min() > 25
+    rows = np.argwhere(np.array(drawn) == road_scenes.SKY)[:, 1]
+    assert rows.max() < 52 and np.argwhere(np.array(drawn) == road_scenes.ROAD)[:, 1].min() > 25
 
 
 def test_a_mask_meets_the_edges_of_its_picture():
-    image, mask = scenes.draw(2, (192, 256))
+    image, mask = road_scenes.draw(2, (192, 256))
     light = image.astype(float).mean(axis=-1)
     jump = np.abs(np.diff(ndimage.uniform_filter(light, (3, 1)), axis=1))
     edge = mask[:, 1:] != mask[:, :-1]
@@ -305,7 +305,7 @@ def test_a_mask_meets_the_edges_of_its_picture():
 
 
 def test_colour_alone_does_not_tell_the_classes():
-    pixels, labels = zip(*(scenes.draw(seed) for seed in range(40)), strict=True)
+    pixels, labels = zip(*(road_scenes.draw(seed) for seed in range(40)), strict=True)
     random = np.random.default_rng(0)
     pixels, labels = (np.stack(values).reshape(40, -1, depth) for values, depth in ((pixels, 3), (labels, 1)))
     chosen = random.choice(pixels.shape[1], 300, replace=False)
@@ -504,7 +504,7 @@ def test_evaluation_agrees_with_scikit_learn(scene_run, tmp_path, capfd, no_pict
 
 def test_flip_is_the_mean_of_the_image_and_its_mirror_image(scene_run):
     plain_one, flipped = recipe.Segmenter(scene_run[0]), recipe.Segmenter(scene_run[0], flip=True)
-    image = scenes.draw(3, SIZE)[0]
+    image = road_scenes.draw(3, SIZE)[0]
     mean = (plain_one.probabilities(image) + plain_one.probabilities(image[:, ::-1])[:, ::-1]) / 2
     np.testing.assert_allclose(flipped.probabilities(image), mean, atol=1e-6)
     mirrored = flipped.probabilities(image[:, ::-1])[:, ::-1]
@@ -559,11 +559,11 @@ def test_prediction_of_photos_of_any_size_and_of_a_video(scene_run, tmp_path, ca
     folder, _ = scene_run
     (tmp_path / "in").mkdir()
     for name, size in (("small", (21, 33)), ("large", (90, 130))):
-        Image.fromarray(scenes.draw(7, size)[0]).save(tmp_path / "in" / f"{name}.png")
+        Image.fromarray(road_scenes.draw(7, size)[0]).save(tmp_path / "in" / f"{name}.png")
     Image.new("L", (20, 20)).save(tmp_path / "in" / "grey.png")
     with video.Writer(tmp_path / "in" / "drive.mp4", 10, (48, 32)) as out:
         for seed in range(4):
-            out.write(scenes.draw(seed, SIZE)[0])
+            out.write(road_scenes.draw(seed, SIZE)[0])
     arguments = ("predict", "unet", tmp_path / "in", "--model", folder, "--output", tmp_path / "out")
     status, found, err = run_json(capfd, *arguments)
     assert status == 0 and found["skipped"] == [str(tmp_path / "in" / "grey.png")] and "grey image" in err
@@ -571,7 +571,7 @@ def test_prediction_of_photos_of_any_size_and_of_a_video(scene_run, tmp_path, ca
     for name, size in (("small.png", (21, 33)), ("large.png", (90, 130))):
         with Image.open(rows[name]["mask"]) as picture:
             assert picture.mode == "P" and picture.size == size[::-1]
-            assert tuple(picture.getpalette()[:3]) == scenes.CLASSES["sky"]
+            assert tuple(picture.getpalette()[:3]) == road_scenes.CLASSES["sky"]
             mask = np.asarray(picture)
         with Image.open(rows[name]["overlay"]) as picture:
             assert picture.size == size[::-1]
@@ -609,13 +609,13 @@ def test_export_measures_each_file(scene_run, tmp_path, capfd):
     assert int8["bytes"] < float32["bytes"] and "ARG_MAX" in int8["operations"] and int8["latency_ms_2_threads"] > 0
     assert int8["agreement"] > 0.9
     run = export.load(tmp_path / "x" / "saved_model")
-    assert run.inputs == {"image": ((1, 32, 32, 3), "uint8")} and run.labels == list(scenes.CLASSES)
-    image = scenes.draw(4, (32, 32))[0]
+    assert run.inputs == {"image": ((1, 32, 32, 3), "uint8")} and run.labels == list(road_scenes.CLASSES)
+    image = road_scenes.draw(4, (32, 32))[0]
     outputs = run(image=image[None])
     assert outputs["mask"].dtype == np.uint8 and outputs["mask"].shape == (1, 32, 32)
     assert (outputs["mask"] == outputs["probabilities"].argmax(axis=-1)).mean() > 0.999
     whole = recipe.Segmenter(folder, window=(32, 32))
-    image = scenes.draw(4, SIZE)[0]
+    image = road_scenes.draw(4, SIZE)[0]
     assert (recipe.Segmenter(tmp_path / "x" / "saved_model")(image) == whole(image)).mean() > 0.999
     status, found, _ = run_json(
         capfd, "evaluate", "unet", "--model", tmp_path / "x/model_int8.tflite", "--output", tmp_path / "y"

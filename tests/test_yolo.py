@@ -18,7 +18,7 @@ import zoo
 from recipes import training
 from recipes import yolo as recipe
 from recipes.data import boxes as data
-from recipes.data import figures, video
+from recipes.data import figure_scenes, video
 from zoo import export
 from zoo.boxes import anchors, complete_iou, decode, detect, iou, non_maximum_suppression
 from zoo.losses import Detection, assign
@@ -623,11 +623,11 @@ def test_the_mosaic_is_closed_at_the_end_and_colours_change():
 
 
 def test_scenes_are_the_same_each_time_and_their_boxes_are_exact():
-    image, objects = figures.draw([0, 3])
-    again, same = figures.draw([0, 3])
+    image, objects = figure_scenes.draw([0, 3])
+    again, same = figure_scenes.draw([0, 3])
     assert objects == same and (np.asarray(image) == np.asarray(again)).all() and image.size == (320, 256)
-    found = [row for seed in range(12) for row in figures.draw([1, seed])[1]]
-    assert {row[4] for row in found} == set(figures.CLASSES)
+    found = [row for seed in range(12) for row in figure_scenes.draw([1, seed])[1]]
+    assert {row[4] for row in found} == set(figure_scenes.CLASSES)
     assert all(0 <= a < c <= 320 and 0 <= b < d <= 256 for a, b, c, d, _ in found)
 
 

@@ -485,16 +485,16 @@ def _complete(splits, names, only=None):
 
 
 def _load_scenes(size, channels, only):
-    from recipes.data import scenes
+    from recipes.data import road_scenes
 
     splits, names = {}, {}
     for split in (split for split in SPLITS if only in (None, split)):
-        images, masks = scenes.draw_split(split, size or scenes.SIZE)
+        images, masks = road_scenes.draw_split(split, size or road_scenes.SIZE)
         if channels == 1:
             images = np.stack([np.asarray(Image.fromarray(image).convert("L"))[..., None] for image in images])
         splits[split], names[split] = (images, masks), [f"{split}-{index:04}.png" for index in range(len(masks))]
     return MaskDataset(
-        "scenes", tuple(scenes.CLASSES), tuple(scenes.CLASSES.values()), splits, names, licence="Apache-2.0"
+        "scenes", tuple(road_scenes.CLASSES), tuple(road_scenes.CLASSES.values()), splits, names, licence="Apache-2.0"
     )
 
 

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from recipes.data import boxes
+from recipes.data.box_folders import Source
 
 CLASSES = ("animal", "car", "person")
 COUNTS = {"train": 600, "validation": 100, "test": 100}
@@ -30,7 +30,7 @@ def source(wanted=tuple(COUNTS)):
         for number in range(count):
             image, objects = draw(seed=[part, number])
             rows.append((f"{split}-{number:04}.png", functools.partial(lambda image: image, image), objects))
-    return boxes.Source("scenes", CLASSES, splits, version="1", licence="Apache-2.0", form="drawn")
+    return Source("scenes", CLASSES, splits, version="1", licence="Apache-2.0", form="drawn")
 
 
 def draw(seed):
