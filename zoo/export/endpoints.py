@@ -17,7 +17,8 @@ def image_endpoint(model):
 
 
 def pixels_endpoint(model):
-    """The signature of an exported denoiser: "image", uint8 pixels in; "restored", uint8 pixels out."""
+    """The signature of a `zoo.denoising_autoencoder`, as `endpoints` of `export`: "image", uint8 pixels in; "restored",
+    uint8 pixels out."""
     model = float32_copy(model)
 
     def serve(image):
@@ -29,8 +30,8 @@ def pixels_endpoint(model):
 
 
 def cast_endpoint(model, kind="shift"):
-    """The signature of an exported network: "image", uint8 pixels in; "cast", float32 (1, 3), and "corrected", uint8
-    pixels, out; for angles only "angle", float32 (1, 1)."""
+    """The signature of a `zoo.alexnet_regressor`, as `endpoints` of `export`: "image", uint8 pixels in; "cast", float32
+    (1, 3), and "corrected", uint8 pixels, out; for angles only "angle", float32 (1, 1)."""
     model = float32_copy(model)
 
     def serve(image):
