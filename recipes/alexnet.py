@@ -430,7 +430,7 @@ def export(
             path,
             format=format,
             quantize=quantization,
-            endpoints=cast_endpoint(estimator.model, kind),
+            endpoints=exporting.cast_endpoint(estimator.model, kind),
             metadata=metadata | {"quantize": quantization},
             representative_data=typical if quantization == "int8" else None,
         )
@@ -494,7 +494,7 @@ def benchmark(
             {"image": typical[:1]},
             Path(scratch),
             representative_data=typical,
-            endpoints=cast_endpoint(estimator.model, estimator.kind),
+            endpoints=exporting.cast_endpoint(estimator.model, estimator.kind),
         )
     result = {"alexnet": {"width": width, "batch_size": batch_size} | speeds}
     result |= {"latency_ms": milliseconds, "bytes": sizes}
@@ -579,26 +579,6 @@ class Estimator:
         if self.kind == "angle":
             return data.inside(data.turn(photo, -values[0]), values[0])
         return color.correct_color(photo, values, self.kind)
-
-
-def cast_endpoint(model, kind="shift"):
-    """The signature of an exported network: "image", uint8 pixels in; "cast", float32 (1, 3), and "corrected", uint8
-    pixels, out; for angles only "angle", float32 (1, 1)."""
-    model = exporting.float32_copy(model)
-
-    def serve(image):
-        pixels = tf.cast(image, tf.float32)
-        values = model(pixels / 255.0, training=False)
-        if kind == "angle":
-            return {"angle": keras.tree.flatten(values)[0]}
-        cast = tf.concat(values, axis=1)
-        step = tf.reshape(cast, (1, 1, 1, 3))
-        corrected = pixels / step if kind == "gains" else pixels - step
-        # half a level more, because the cast to whole numbers cuts off
-        return {"cast": cast, "corrected": tf.cast(tf.clip_by_value(corrected + 0.5, 0.0, 255.0), tf.uint8)}
-
-    inputs = {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
-    return {exporting.ENDPOINT: (serve, inputs)}
 
 
 def measure(estimator, photos, split, *, strength, seed, casts, folder):

@@ -376,7 +376,7 @@ def export(
             path,
             format=format,
             quantize=quantization,
-            endpoints=pixels_endpoint(restorer.model),
+            endpoints=exporting.pixels_endpoint(restorer.model),
             metadata=metadata | {"quantize": quantization},
             representative_data=typical if quantization == "int8" else None,
         )
@@ -436,7 +436,7 @@ def benchmark(
             {"image": typical[:1]},
             Path(scratch),
             representative_data=typical,
-            endpoints=pixels_endpoint(restorer.model),
+            endpoints=exporting.pixels_endpoint(restorer.model),
         )
     result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes, **cards.environment()}
     training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
@@ -550,18 +550,6 @@ def _tiling(size, side):
     before = side - margin - step  # so that the first pixel, too, is in as many tiles as any
     starts = [step * index for index in range(math.ceil((before + size - margin) / step))]
     return starts, (before, starts[-1] + side - before - size), window.astype(np.float32)
-
-
-def pixels_endpoint(model):
-    """The signature of an exported denoiser: "image", uint8 pixels in; "restored", uint8 pixels out."""
-    model = exporting.float32_copy(model)
-
-    def serve(image):
-        restored = model(tf.cast(image, tf.float32) / 255.0, training=False)
-        return {"restored": tf.cast(tf.clip_by_value(restored * 255.0 + 0.5, 0.0, 255.0), tf.uint8)}
-
-    inputs = {"image": tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8, name="image")}
-    return {exporting.ENDPOINT: (serve, inputs)}
 
 
 def measure(restore, images, split, *, kind, level, curve, folder):

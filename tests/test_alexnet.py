@@ -354,7 +354,7 @@ def test_the_exported_signature_of_gains_and_angles():
         ("gains", zoo.alexnet_regressor(offset=1.2, **options)),
         ("angle", zoo.alexnet_regressor("angle", **options)),
     ):
-        function, inputs = recipe.cast_endpoint(network, kind)[zoo.export.ENDPOINT]
+        function, inputs = zoo.export.cast_endpoint(network, kind)[zoo.export.ENDPOINT]
         found, expected = function(tf.constant(x)), np.concatenate(keras.tree.flatten(network(x / np.float32(255))), 1)
         assert inputs["image"].shape == x.shape
         np.testing.assert_allclose(found["angle" if kind == "angle" else "cast"], expected, rtol=1e-5)

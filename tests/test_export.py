@@ -84,7 +84,7 @@ def test_operations_that_are_not_builtin_are_named_and_nothing_is_left(model, tm
 
 def test_a_converter_that_died_is_started_anew(model, pixels, tmp_path):
     export.export(model, tmp_path / "first.tflite")
-    export._Converter.child.kill()
+    export.writers._Converter.child.kill()
     found = export.load(export.export(model, tmp_path / "second.tflite"))(image=pixels[:1])["probabilities"]
     np.testing.assert_allclose(found, model(pixels[:1] / np.float32(255)), atol=1e-5)
 
@@ -93,8 +93,8 @@ def test_an_aborted_conversion_is_told_and_the_next_one_works(model, tmp_path, m
     abort = [sys.executable, "-c", "import os; input(); os.abort()"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with monkeypatch.context() as patched:
-        export._Converter.end()
-        patched.setattr(export._Converter, "start", lambda: subprocess.Popen(abort, **pipes))
+        export.writers._Converter.end()
+        patched.setattr(export.writers._Converter, "start", lambda: subprocess.Popen(abort, **pipes))
         with pytest.raises(ValueError, match="conversion failed: exit status -6"):
             export.export(model, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())

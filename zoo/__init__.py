@@ -14,7 +14,8 @@ from zoo.alexnet import alexnet, alexnet_regressor
 from zoo.color import apply_cast, correct_color
 from zoo.dcgan import DCGAN
 from zoo.denoising_autoencoder import denoising_autoencoder
-from zoo.diffusion import Diffusion, diffusion_unet
+from zoo.diffusion import Diffusion
+from zoo.diffusion_unet import diffusion_unet
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 from zoo.spectrogram_cnn import spectrogram_cnn

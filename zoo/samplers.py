@@ -1,4 +1,6 @@
-"""Samplers of diffusion models, each as a table: one row per step, by which a compiled loop goes from noise to image.
+"""Noise schedules and samplers of diffusion models, and what else a way from noise to image is made of.
+
+A sampler is a table: one row per step, by which a compiled loop goes from noise to image.
 
 At level k of T an image is `signal[k] * clean + noise[k] * standard normal`; level 0 is clean, level T nearly noise. A
 network guesses the clean image, and a step from one level to a lower one is
@@ -8,9 +10,50 @@ network guesses the clean image, and a step from one level to a lower one is
 Every sampler here has this form; they differ in the four numbers only.
 """
 
-import numpy as np
+import math
 
+import numpy as np
+from keras import ops
+
+SCHEDULES = ("linear", "cosine")
 SAMPLERS = ("ddpm", "ddim", "dpm_solver++")
+
+
+def noise_schedule(schedule="cosine", timesteps=1000, shift=1.0):
+    """How much of the image and how much noise there is at each level.
+
+    With beta the variance that one step adds, alpha-bar is the running product of 1 - beta. A shift multiplies noise
+    over image at each level (Hoogeboom et al., "Simple diffusion", 2023).
+
+    Args:
+        schedule: "linear" (beta from 1e-4 to 0.02 over 1,000 steps, more over fewer) or "cosine".
+        timesteps: Number of steps T, 1 or more (21 or more for "linear").
+        shift: Above 1 more of the levels are very noisy, where the whole of an image is decided; below 1 more of them
+            are nearly clean, where its details are.
+
+    Returns:
+        (signal, noise): float64 (timesteps + 1,) each, square roots of alpha-bar and of 1 - alpha-bar; level 0 is the
+        clean image.
+
+    Raises:
+        ValueError: If there is no such schedule, too few steps, or `shift` is not positive.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    least = 21 if schedule == "linear" else 1
+    if timesteps < least:
+        raise ValueError(f"timesteps must be {least} or more for the {schedule} schedule, got {timesteps}")
+    if not 0 < shift < math.inf:
+        raise ValueError(f"shift must be positive, got {shift}")
+    if schedule == "linear":
+        beta = np.linspace(1e-4, 0.02, timesteps) * (1000 / timesteps)
+    else:
+        time = np.arange(timesteps + 1) / timesteps
+        curve = np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2
+        beta = np.minimum(1 - curve[1:] / curve[:-1], 0.999)
+    alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
+    alpha_bar = alpha_bar / (alpha_bar + shift**2 * (1 - alpha_bar))
+    return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
 
 
 def levels(timesteps, steps, xp=np):
@@ -104,3 +147,42 @@ def resampled(table, path, signal, noise, times):
         rows += [jump] * repeats + [row]
         visited += [now] * (repeats + 1)
     return np.array(rows), np.array(visited)
+
+
+def projection(task, given):
+    """Function that puts what is given into a guess of the clean image, or None.
+
+    Args:
+        task: "inpaint", with (images, missing), or "super_resolve", with (small images,); None for neither.
+        given: Tensors of that task.
+    """
+    if task == "inpaint":
+        images, missing = given
+        return lambda guess: ops.where(missing > 0, guess, images)
+    if task == "super_resolve":
+        (small,) = given
+
+        def project(guess):
+            _, height, width, channels = guess.shape
+            rows, columns = small.shape[1:3]
+            blocks = (-1, rows, height // rows, columns, width // columns, channels)
+            means = ops.mean(ops.reshape(guess, blocks), axis=(2, 4), keepdims=True)
+            wanted = ops.reshape(small, (-1, rows, 1, columns, 1, channels))
+            return ops.reshape(ops.reshape(guess, blocks) + (wanted - means), (-1, height, width, channels))
+
+        return project
+    return None
+
+
+def normal(count, shape, seed):
+    """Standard normal noise, NumPy float32 (count, *shape)."""
+    return np.random.default_rng(seed).standard_normal((count, *shape)).astype("float32")
+
+
+def arc(first, second, count):
+    """Noises (count, height, width, channels) from one to another along an arc: halfway on the straight line there
+    would be too little noise."""
+    lengths = np.prod([np.linalg.norm(noise) for noise in (first, second)])
+    angle = np.arccos(np.clip(np.sum(first * second) / lengths, -1, 1))
+    share = np.linspace(0, 1, count).reshape(-1, 1, 1, 1)
+    return (np.sin((1 - share) * angle) * first + np.sin(share * angle) * second) / max(np.sin(angle), 1e-6)

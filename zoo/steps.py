@@ -1,4 +1,5 @@
-"""What the training steps of two models share: averaged weights, random numbers for all replicas, and a step on JAX."""
+"""What the steps of two models share: averaged weights, random numbers for all replicas, a step on JAX; and compiled
+functions."""
 
 import keras
 from keras import ops
@@ -77,3 +78,26 @@ def stateless(model, state, function):
     with keras.StatelessScope(state_mapping=mapping) as scope:
         result = function()
     return result, tuple([scope.get_current_value(variable) for variable in group] for group in groups)
+
+
+class Compiled:
+    """Compiled functions by kind, where neither Keras nor TensorFlow looks for something to save."""
+
+    def __init__(self):
+        self.functions = {}
+
+    def get(self, kind, function):
+        """The function of that kind, compiled when it is first asked for."""
+        if kind not in self.functions:
+            self.functions[kind] = _compile(function)
+        return self.functions[kind]
+
+
+def _compile(function):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function, reduce_retracing=True)

@@ -1,0 +1,132 @@
+"""Export to SavedModel, TFLite and ONNX: raw input in, named answer out, builtin operations only.
+
+    zoo.export.export(model, "digits.tflite", quantize="int8", representative_data=images)
+    run = zoo.export.load("digits.tflite")
+    probabilities = run(image=pixels)["probabilities"]
+
+A file is written under a temporary name and moved when it is whole, so that a failure leaves the former file standing.
+"""
+
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import keras
+
+from zoo.export.detection import detection_endpoint
+from zoo.export.endpoints import (
+    ENDPOINT,
+    cast_endpoint,
+    diffusion_endpoints,
+    float32_copy,
+    image_endpoint,
+    latent_endpoint,
+    mask_endpoint,
+    pixels_endpoint,
+    sound_endpoint,
+    stream_endpoint,
+    tensor_endpoint,
+)
+from zoo.export.reader import Exported, load, operations
+from zoo.export.writers import atomic, without_fourier, write_onnx, write_saved_model, write_tflite
+
+__all__ = [
+    "ENDPOINT",
+    "FORMATS",
+    "QUANTIZATIONS",
+    "Exported",
+    "atomic",
+    "cast_endpoint",
+    "detection_endpoint",
+    "diffusion_endpoints",
+    "export",
+    "float32_copy",
+    "image_endpoint",
+    "latent_endpoint",
+    "load",
+    "mask_endpoint",
+    "operations",
+    "pixels_endpoint",
+    "sound_endpoint",
+    "stream_endpoint",
+    "tensor_endpoint",
+]
+
+FORMATS = ("saved_model", "tflite", "onnx")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+
+
+def export(
+    model,
+    path,
+    *,
+    format=None,
+    quantize="none",
+    endpoints=None,
+    representative_data=None,
+    labels=None,
+    metadata=None,
+):
+    """Writes a model to one file (TFLite, ONNX) or folder (SavedModel).
+
+    Args:
+        model: A built Keras model; one trained in mixed precision is exported in float32.
+        path: Where to write. What stands there is replaced once the new one is whole.
+        format: "saved_model", "tflite" or "onnx"; None takes it from the name: `.tflite`, `.onnx`, else SavedModel.
+        quantize: For TFLite: "none", "float16" (half the bytes), "dynamic" (int8 weights) or "int8" (weights and
+            activations, needs `representative_data`).
+        endpoints: Dictionary of signature name to (function, inputs), where the function maps tensors to a
+            dictionary of tensors and inputs map names to `tf.TensorSpec` of static shape. None: one signature
+            "serving_default" that takes uint8 pixels and gives the model's outputs, `image_endpoint(model)`.
+        representative_data: For "int8": typical raw inputs of the first endpoint, as an array (count, ...) or a
+            dictionary of such arrays by input name. A few hundred are enough. For several endpoints, a dictionary of
+            these by signature name.
+        labels: Names of the classes, stored in the file.
+        metadata: JSON-serialisable dictionary, stored in the file.
+
+    Returns:
+        `path` as a `pathlib.Path`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model needs operations that are not TFLite builtins
+            (the message lists them).
+    """
+    path = Path(path)
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"export runs on the tensorflow backend, not on {keras.backend.backend()}: save the model as .keras and "
+            "export it with KERAS_BACKEND=tensorflow"
+        )
+    format = format or {".tflite": "tflite", ".onnx": "onnx"}.get(path.suffix, "saved_model")
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if quantize not in QUANTIZATIONS:
+        raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
+    if quantize != "none" and format != "tflite":
+        raise ValueError(f"quantize={quantize!r} is for the format tflite, got format={format!r}")
+    if format != "saved_model" and path.suffix != f".{format}":
+        raise ValueError(f"a {format} file is named *.{format}, got {path}")
+    if (quantize == "int8") != (representative_data is not None):
+        raise ValueError(f"representative_data goes with quantize='int8' and only with it, got {quantize=}")
+
+    if endpoints is None:
+        model = float32_copy(model)
+        endpoints = {ENDPOINT: image_endpoint(model)}
+    notes = {"labels.txt": "\n".join(labels or []), "metadata.json": json.dumps(metadata or {}, indent=1)}
+    with atomic(path) as partial:
+        if format == "onnx":
+            with without_fourier(model):
+                write_onnx(endpoints, partial, notes)
+        elif format == "saved_model":
+            write_saved_model(model, endpoints, partial, notes)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                write_saved_model(model, endpoints, Path(folder, "model"), {})
+                in_float = [layer.name for layer in model.layers if getattr(layer, "keep_float", False)]
+                after = getattr(model, "float_after", ())
+                write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after)
+            with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
+                for name, text in notes.items():
+                    archive.writestr(name, text)
+    return path

@@ -1,0 +1,64 @@
+"""The usual signature of a detector, with all that lies between pixels and final boxes."""
+
+import tensorflow as tf
+
+from zoo import boxes as geometry
+
+
+def detection_endpoint(
+    model, *, detections="final", input_size=None, confidence=0.01, iou_threshold=0.6, max_detections=100
+):
+    """The usual signature of a detector: "image" uint8 (1, height, width, 3) in, boxes as shares of it out.
+
+    Boxes are left, top, right and lower, in [0, 1]. "final" gives "boxes" float32 (1, max_detections, 4), "scores"
+    float32 (1, max_detections), "classes" int32 (1, max_detections) and "count" int32 (1,), which says how many of them
+    mean something, surest first. "raw" gives "boxes" float32 (1, points, 4) and "scores" float32 (1, points,
+    num_classes).
+
+    Args:
+        model: A `zoo.yolo` in float32.
+        detections: "final" or "raw".
+        input_size: (height, width) of the image, which is fitted into the model's size here; None: it has that size.
+        confidence: Least score of a final detection.
+        iou_threshold: Overlap above which of two final detections of a class the surer one stays.
+        max_detections: Number of final detections.
+
+    Raises:
+        ValueError: If `detections` is neither of the two.
+    """
+    if detections not in ("final", "raw"):
+        raise ValueError(f"detections must be final or raw, got {detections!r}")
+    height, width = model.input_shape[1:3]
+    seen_height, seen_width = input_size or (height, width)
+    factor = min(height / seen_height, width / seen_width)
+    inner = round(seen_height * factor), round(seen_width * factor)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+
+    def serve(image):
+        image = tf.cast(image, tf.float32)
+        if input_size is not None:
+            image = tf.image.resize(image, inner, antialias=False)
+            edges = [[0, 0], [top, height - inner[0] - top], [left, width - inner[1] - left], [0, 0]]
+            image = tf.pad(image, edges, constant_values=114.0)
+        outputs = model(image / 255.0, training=False)
+        # boxes and scores never share a tensor, or eight bits would have to hold both ranges
+        boxes = geometry.decode(outputs["boxes"], (height, width))
+        boxes = (boxes - [left, top, left, top]) * [1 / inner[1], 1 / inner[0], 1 / inner[1], 1 / inner[0]]
+        boxes = tf.clip_by_value(boxes, 0.0, 1.0)
+        scores = tf.sigmoid(outputs["scores"])
+        if detections == "raw":
+            return {"boxes": boxes, "scores": scores}
+        best, classes = tf.reduce_max(scores[0], axis=-1), tf.argmax(scores[0], axis=-1, output_type=tf.int32)
+        # two units apart, boxes of different classes never overlap
+        apart = boxes[0] + 2.0 * tf.cast(classes, tf.float32)[:, None]
+        chosen, count = tf.image.non_max_suppression_padded(
+            apart, best, max_detections, iou_threshold, confidence, pad_to_max_output_size=True
+        )
+        return {
+            "boxes": tf.gather(boxes[0], chosen)[None],
+            "scores": tf.gather(best, chosen)[None],
+            "classes": tf.gather(classes, chosen)[None],
+            "count": count[None],
+        }
+
+    return serve, {"image": tf.TensorSpec((1, seen_height, seen_width, 3), tf.uint8, name="image")}

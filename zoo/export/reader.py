@@ -1,0 +1,140 @@
+"""Reading and running what was exported, whatever the format."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.export.endpoints import ENDPOINT
+
+
+def read_tflite(content):
+    """The bytes of a `.tflite` file as an object of its schema."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(content, 0)
+
+
+def operations(path):
+    """Names of the operations of a `.tflite` file, in order, builtin ones by their TFLite name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = read_tflite(Path(path).read_bytes())
+    codes = [
+        code.customCode.decode() if code.customCode else names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        for code in model.operatorCodes
+    ]
+    return [codes[operator.opcodeIndex] for graph in model.subgraphs for operator in graph.operators]
+
+
+class Exported:
+    """An exported model, ready to run: `run(image=pixels)` gives a dictionary of NumPy arrays by output name.
+
+    Attributes:
+        inputs: Dictionary of input name to (shape, dtype name).
+        labels: Names of the classes stored in the file, or an empty list.
+        metadata: The dictionary stored in the file.
+    """
+
+    def __init__(self, run, inputs, notes):
+        self._run = run
+        self.inputs = inputs
+        self.labels = notes.get("labels.txt", "").splitlines()
+        self.metadata = json.loads(notes.get("metadata.json") or "{}")
+
+    def __call__(self, **inputs):
+        if set(inputs) != set(self.inputs):
+            raise ValueError(f"the inputs are {', '.join(self.inputs)}, got {', '.join(inputs) or 'none'}")
+        for name, (shape, dtype) in self.inputs.items():
+            found = np.asarray(inputs[name])
+            same = len(found.shape) == len(shape) and all(
+                side in (None, other) for side, other in zip(shape, found.shape, strict=True)
+            )
+            if not same or found.dtype != dtype:
+                raise ValueError(f"input {name!r} is {dtype} {shape}, got {found.dtype} {found.shape}")
+        return self._run(inputs)
+
+
+def load(path, *, endpoint=ENDPOINT, threads=1):
+    """Loads an exported `.tflite` or `.onnx` file, or a SavedModel folder, for running.
+
+    Args:
+        path: The file or folder.
+        endpoint: Name of the signature (an ONNX file has only one).
+        threads: Threads of the TFLite interpreter.
+
+    Returns:
+        An `Exported`.
+
+    Raises:
+        ValueError: If there is no such model, it cannot be read, or has no such endpoint.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there is no exported model {path}")
+    try:
+        if path.suffix == ".tflite":
+            return _load_tflite(path, endpoint, threads)
+        if path.suffix == ".onnx":
+            return _load_onnx(path)
+        return _load_saved_model(path, endpoint)
+    except ImportError as error:
+        raise ValueError(f"{path} needs {error.name} to run: pip install 'image-zoo[onnx]'") from error
+    except Exception as error:  # each reader has its own
+        reason = str(error).strip().splitlines()
+        raise ValueError(f"{path} is not a model that can be run: {reason[0] if reason else error!r}") from error
+
+
+def _load_tflite(path, endpoint, threads):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    runner = interpreter.get_signature_runner(endpoint)
+    inputs = {
+        name: (tuple(int(side) for side in detail["shape"]), np.dtype(detail["dtype"]).name)
+        for name, detail in runner.get_input_details().items()
+    }
+    notes = {}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            notes = {name: archive.read(name).decode() for name in archive.namelist()}
+    return Exported(lambda values: runner(**values), inputs, notes)
+
+
+def _load_onnx(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    types = {
+        "tensor(uint8)": "uint8",
+        "tensor(int16)": "int16",
+        "tensor(float)": "float32",
+        "tensor(int32)": "int32",
+        "tensor(int64)": "int64",
+    }
+    inputs = {value.name: (tuple(value.shape), types[value.type]) for value in session.get_inputs()}
+    outputs = [value.name for value in session.get_outputs()]
+    notes = session.get_modelmeta().custom_metadata_map
+    return Exported(lambda values: dict(zip(outputs, session.run(outputs, values), strict=True)), inputs, notes)
+
+
+def _load_saved_model(path, endpoint):
+    loaded = tf.saved_model.load(str(path))
+    if endpoint not in loaded.signatures:
+        raise ValueError(f"its endpoints are {', '.join(loaded.signatures)}, asked for {endpoint!r}")
+    function = loaded.signatures[endpoint]
+    inputs = {
+        name: (tuple(spec.shape), spec.dtype.name) for name, spec in function.structured_input_signature[1].items()
+    }
+    extra = path / "assets.extra"
+    notes = {file.name: file.read_text(encoding="utf-8") for file in extra.iterdir()} if extra.is_dir() else {}
+
+    def run(values, keep=loaded):  # the weights die with the loaded object
+        return {
+            name: value.numpy() for name, value in function(**{k: tf.constant(v) for k, v in values.items()}).items()
+        }
+
+    return Exported(run, inputs, notes)
