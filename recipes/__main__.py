@@ -89,11 +89,12 @@ def _run(arguments):
         return {}
     name, *options = rest
     _check_name("recipe", name, recipes())
+    package = "recipes.benchmarks" if verb == "benchmark" else "recipes"
     with _silent_start():
-        module = importlib.import_module(f"recipes.{name}")
+        module = importlib.import_module(f"{package}.{name}")
     function = getattr(module, verb, None)
     if function is None:
-        able = [other for other in VERBS if hasattr(module, other)]
+        able = [other for other in VERBS if hasattr(module, other) or other == "benchmark"]
         raise ValueError(f"{name} has no verb {verb!r}; accepted: {', '.join(able)}")
     return function(**_parse(function, options, f"zoo {verb} {name}"))
 

@@ -15,19 +15,15 @@ it gives them at 98 to 102 % of an equal share. One seed; the settings were chos
 import itertools
 import json
 import math
-import tempfile
-import time
 from pathlib import Path
 from typing import Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 import zoo
-from recipes import benchmark as timing
-from recipes import cards, exports, generation, plots, training
+from recipes import cards, exports, generation, plots, timing, training
 from recipes.data import images as data
 from recipes.generation import Judge
 from zoo import export as exporting
@@ -370,7 +366,7 @@ def export(
             format=format,
             quantize=quantization,
             endpoints={exporting.ENDPOINT: exporting.latent_endpoint(sampler.model)},
-            representative_data=_typical(sampler) if quantization == "int8" else None,
+            representative_data=representative(sampler) if quantization == "int8" else None,
             labels=sampler.labels,
             metadata=metadata | {"quantize": quantization},
         )
@@ -388,64 +384,6 @@ def export(
     metrics = _distances(sampler, expert, images, split, count)
     print(f"\nKeras: Fréchet distance {metrics['frechet_distance']:.4f}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
-
-
-def benchmark(
-    *,
-    model: str = "dcgan",
-    dataset: str = "digits",
-    batch_size: int = 64,
-    steps: int = 40,
-    rounds: int = 3,
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-):
-    """Compares the form of Keras's guide with ours in training, in turn, and times all forms of a generator.
-
-    Both train the same two networks (the document's, 1,030,017 and 138,561 parameters for 28x28 images) at the same
-    batch size; ours with the averaged weights, which the guide's form lacks. Figures are medians over the rounds.
-
-    Args:
-        model: Generator whose forms are timed on one image.
-        dataset: Data to train on.
-        batch_size: Images per step.
-        steps: Steps of a turn.
-        rounds: How often each side has its turn.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder for benchmark.json; by default a new one under runs/dcgan.
-    """
-    training.check_positive(rounds=rounds, batch_size=batch_size, steps=steps)
-    sampler = Sampler(model).keras_only()
-    images = datasets(dataset, None, data_dir, manual_dir)
-    folder = training.output_folder("dcgan", f"benchmark-{images.name}", output)
-    speeds = _training_speed(images, rounds, batch_size, steps)
-    raw = _typical(sampler)
-    one = {name: array[:1] for name, array in raw.items()}
-    with tempfile.TemporaryDirectory() as scratch:
-        inputs = list(one.values())
-        milliseconds, sizes = timing.forms(
-            sampler.model,
-            inputs if len(inputs) > 1 else inputs[0],
-            one,
-            Path(scratch),
-            representative_data=raw,
-            endpoints={exporting.ENDPOINT: exporting.latent_endpoint(sampler.model)},
-        )
-    result = {
-        "metrics": {"images_per_second": speeds["ours"]},
-        "baselines": {"guide": {"images_per_second": speeds["guide"]}},
-        "images_per_second": speeds,
-        "latency_ms": milliseconds,
-        "bytes": sizes,
-        **cards.environment(),
-    }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"training on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds")
-    print(cards.table([speeds]))
-    timing.print_forms(milliseconds, sizes)
-    return {**result, "output": folder}
 
 
 class Sampler:
@@ -583,7 +521,7 @@ def _file_entry(path, sampler, metrics, measured_on):
     )
 
 
-def _typical(sampler, count=300):
+def representative(sampler, count=300):
     latents, labels = sampler.draw(count, 2)
     return {"latent": latents} | ({} if labels is None else {"label": labels})
 
@@ -597,72 +535,3 @@ def _between(latents, steps):
         t = np.linspace(0, 1, steps)[:, None]
         ways.append((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / max(np.sin(angle), 1e-6))
     return np.concatenate(ways).astype(np.float32)
-
-
-class _GuideGAN(keras.Model):
-    """The form of Keras's guide to `train_step`, with two optimizers: what the benchmark compares with."""
-
-    def __init__(self, generator, discriminator, latent_dim):
-        super().__init__()
-        self.generator, self.discriminator, self.latent_dim = generator, discriminator, latent_dim
-        self.loss_of = keras.losses.BinaryCrossentropy()
-        self.seed_generator = keras.random.SeedGenerator(0)
-        self.built = True
-
-    def compile(self, generator_optimizer, discriminator_optimizer):
-        super().compile()
-        self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
-
-    def train_step(self, images):
-        count = tf.shape(images)[0]
-        latents = keras.random.normal((count, self.latent_dim), seed=self.seed_generator)
-        both = tf.concat([self.generator(latents), images], axis=0)
-        labels = tf.concat([tf.zeros((count, 1)), tf.ones((count, 1))], axis=0)
-        with tf.GradientTape() as tape:
-            discriminator_loss = self.loss_of(labels, self.discriminator(both))
-        gradients = tape.gradient(discriminator_loss, self.discriminator.trainable_weights)
-        self.discriminator_optimizer.apply(gradients, self.discriminator.trainable_weights)
-        latents = keras.random.normal((count, self.latent_dim), seed=self.seed_generator)
-        with tf.GradientTape() as tape:
-            judged = self.discriminator(self.generator(latents))
-            generator_loss = self.loss_of(tf.ones((count, 1)), judged)
-        gradients = tape.gradient(generator_loss, self.generator.trainable_weights)
-        self.generator_optimizer.apply(gradients, self.generator.trainable_weights)
-        return {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss}
-
-
-def _training_speed(images, rounds, batch_size, steps):
-    """Images per second of the document's networks: the guide's form on arrays, and our pipeline and step."""
-    x, y = (np.resize(array, (steps * batch_size, *array.shape[1:])) for array in images.split("train"))
-    batch_size, steps, steps_per_execution = training.execution_plan(len(x), batch_size)
-    array = 2 * (x / np.float32(255)) - 1
-    shape = tuple(images.image_shape)
-    models, speeds = {}, {"guide": [], "ours": []}
-    for name in speeds:
-        keras.utils.set_random_seed(0)
-        generator, discriminator = zoo.dcgan.generator(shape), zoo.dcgan.discriminator(shape)
-        optimizers = [keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2)]
-        if name == "guide":
-            models[name] = _GuideGAN(generator, discriminator, 100)
-            models[name].compile(*optimizers)
-        else:
-            models[name] = zoo.DCGAN(generator, discriminator)
-            models[name].compile(*optimizers, steps_per_execution=steps_per_execution)
-    for turn in range(rounds + 1):
-        for name, model in models.items():
-            start = time.perf_counter()
-            if name == "guide":
-                model.fit(array, batch_size=batch_size, verbose=0)
-            else:
-                stream = data.training_batches(
-                    x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
-                )
-                model.fit(
-                    stream.map(lambda image, label: 2 * image - 1), steps_per_epoch=steps, shuffle=False, verbose=0
-                )
-            if turn:  # the first round traces the graph
-                speeds[name].append(steps * batch_size / (time.perf_counter() - start))
-    ratios = [ours / guide for ours, guide in zip(speeds["ours"], speeds["guide"], strict=True)]
-    return {name: float(np.median(values)) for name, values in speeds.items()} | {
-        "ours / guide": float(np.median(ratios))
-    }

@@ -44,10 +44,10 @@ def real_data():
 @pytest.fixture(scope="session", autouse=True)
 def short_timings():
     """How fast anything is is of no interest to a test, so it is measured over a moment only."""
-    from recipes import benchmark
+    from recipes import timing
 
-    benchmark.latency.__kwdefaults__["seconds"] = 0.01
-    benchmark.latencies.__kwdefaults__.update(rounds=1, seconds=0.01)
+    timing.latency.__kwdefaults__["seconds"] = 0.01
+    timing.latencies.__kwdefaults__.update(rounds=1, seconds=0.01)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 import zoo
 from recipes import alexnet as recipe
-from recipes import benchmark, training
+from recipes import timing, training
 from recipes.data import photos as data
 from zoo import color, pretrained
 from zoo.alexnet import LocalResponseNormalization, freeze
@@ -440,7 +440,7 @@ def test_benchmark(capfd, cast_run, tmp_path, monkeypatch):
         )
         return {"saved_model": 4.0, "tflite int8, 1 thread": 0.5}, {"model.tflite": 1000}
 
-    monkeypatch.setattr(benchmark, "forms", forms)
+    monkeypatch.setattr(timing, "forms", forms)
     command = ("benchmark", "alexnet", "--model", cast_run[0], "--width", 0.05, "--rounds", 1, "--batch-size", 2)
     status, answer, _ = run_json(capfd, *command, "--output", tmp_path)
     assert status == 0 and json.loads((tmp_path / "benchmark.json").read_text())["bytes"] == answer["bytes"]

@@ -16,8 +16,8 @@ from PIL import Image
 from skimage.metrics import structural_similarity as reference_similarity
 
 import zoo
-from recipes import benchmark, training
 from recipes import denoising_autoencoder as recipe
+from recipes import timing, training
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
 
@@ -488,7 +488,7 @@ def test_predict_keeps_the_size_and_measures_against_the_clean_image(capfd, deno
 
 
 def test_benchmark(capfd, denoiser_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "latencies", functools.partial(benchmark.latencies, rounds=1, seconds=0.05))
+    monkeypatch.setattr(timing, "latencies", functools.partial(timing.latencies, rounds=1, seconds=0.05))
     status, answer, _ = run_json(
         capfd,
         "benchmark",

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import signal
 
 import zoo
-from recipes import benchmark, plots, training
+from recipes import plots, timing, training
 from recipes import spectrogram_cnn as recipe
 from recipes.data import audio, synthesis
 from zoo import pretrained
@@ -592,7 +592,7 @@ def test_benchmark(capfd, sound_run, tmp_path, monkeypatch):
         )
         return {"saved_model": 4.0, "tflite int8, 1 thread": 0.5}, {"model.tflite": 1000}
 
-    monkeypatch.setattr(benchmark, "forms", forms)
+    monkeypatch.setattr(timing, "forms", forms)
     monkeypatch.setattr(recipe, "_speeds", functools.partial(recipe._speeds, at_most=128))
     command = ("benchmark", "spectrogram_cnn", "--model", sound_run[0], "--rounds", 1, "--output", tmp_path)
     status, answer, _ = run_json(capfd, *command)

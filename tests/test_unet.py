@@ -15,8 +15,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import zoo
-from recipes import benchmark as timing
-from recipes import plots
+from recipes import plots, timing
 from recipes import unet as recipe
 from recipes.data import masks, road_scenes, video
 from zoo import export, pretrained

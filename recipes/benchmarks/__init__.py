@@ -1,0 +1,1 @@
+"""The verb `benchmark` of each recipe, with its opponents."""

@@ -1,0 +1,142 @@
+"""Speed of the sound classifier: training beside plain `fit`, and all forms of a model on one sound."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from scipy import signal
+
+from recipes import cards, timing, training
+from recipes.data import audio as data
+from recipes.spectrogram_cnn import Classifier
+from zoo import export as exporting
+from zoo.spectrogram_cnn import Spectrogram
+
+
+def benchmark(
+    *,
+    model: str = "spectrogram_cnn",
+    dataset: str = "sounds",
+    rounds: int = 5,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Times the pipeline, training beside the same network on spectrograms made beforehand, and all forms of a model.
+
+    Both sides of the training take their turn in each round; the figures are medians over the rounds.
+
+    Args:
+        model: Model whose network is trained and whose forms are timed on one window of sound.
+        dataset: Data to train on.
+        rounds: How often each side has its turn.
+        data_dir: Folder of tensorflow-datasets.
+        manual_dir: Folder with the data set's original files, for a machine without a network.
+        output: Folder for benchmark.json; by default a new one under runs/spectrogram_cnn.
+    """
+    training.check_positive(rounds=rounds)
+    classifier = Classifier(model).keras_only()
+    sounds = classifier.datasets(dataset, data_dir=data_dir, manual_dir=manual_dir)
+    folder = training.output_folder("spectrogram_cnn", f"benchmark-{sounds.name}", output)
+    pipeline, speeds = _speeds(classifier, sounds, rounds)
+    x = sounds.split("validation")[0][:100]
+    with tempfile.TemporaryDirectory() as scratch:
+        milliseconds, sizes = timing.forms(
+            classifier.model,
+            x[:1] / np.float32(32768),
+            {"waveform": x[:1]},
+            Path(scratch),
+            representative_data=x,
+            endpoints={exporting.ENDPOINT: exporting.sound_endpoint(classifier.model)},
+        )
+    factors = {form: 1000 * classifier.seconds / value for form, value in milliseconds.items()}
+    result = {
+        "pipeline_clips_per_second": pipeline,
+        "training_clips_per_second": speeds,
+        "latency_ms": milliseconds,
+        "real_time_factor": factors,
+        "bytes": sizes,
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"pipeline on {sounds.name}, clips/s, median of {rounds} rounds")
+    print(cards.table([pipeline]))
+    print("\ntraining the network, clips/s, on spectrograms made beforehand in NumPy and with the front end inside")
+    print(cards.table([speeds]))
+    timing.print_forms(milliseconds, sizes)
+    print("\nseconds of sound per second of computing")
+    print(cards.table([{"form": form, "real-time factor": value} for form, value in factors.items()]))
+    return {**result, "output": folder}
+
+
+def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
+    """Clips per second of the pipeline, and of training on spectrograms and on waveforms, with the ratio of the two."""
+    x, y = sounds.split("train")
+    names, config = classifier.model.output_shape[-1], classifier.model.get_config()
+    y = y % names  # the speed is that of any sounds
+    batch_size, steps, steps_per_execution = training.execution_plan(min(at_most, len(y)), batch_size)
+    x, y = x[: steps * batch_size], y[: steps * batch_size]
+    repeat = max(1, at_most // len(y))
+
+    def stream(augment):
+        return data.training_batches(
+            x,
+            y,
+            num_classes=names,
+            sample_rate=sounds.sample_rate,
+            batch_size=batch_size,
+            steps=steps,
+            epochs=repeat,
+            augment=augment,
+        )
+
+    pictures = np.stack([_numpy_spectrogram(one / 32768, classifier.settings) for one in x])[..., None]
+    targets = keras.utils.to_categorical(y, names)
+    whole = keras.Model.from_config(config)
+    image = whole.get_layer("image").output
+    inner = keras.Model(image, whole.output)
+    for network in (whole, inner):
+        network.compile(
+            keras.optimizers.AdamW(1e-3), "categorical_crossentropy", steps_per_execution=steps_per_execution
+        )
+    count = repeat * steps * batch_size
+    turns = {
+        "spectrograms beforehand": lambda: inner.fit(
+            pictures, targets, batch_size=batch_size, epochs=repeat, verbose=0
+        ),
+        "front end inside": lambda: whole.fit(
+            stream(0.0), epochs=repeat, steps_per_epoch=steps, shuffle=False, verbose=0
+        ),
+        "with augmentation": lambda: whole.fit(
+            stream(1.0), epochs=repeat, steps_per_epoch=steps, shuffle=False, verbose=0
+        ),
+        "plain": lambda: sum(1 for _ in stream(0.0)),
+        "augmented": lambda: sum(1 for _ in stream(1.0)),
+    }
+    found = {name: [] for name in turns}
+    for turn in range(rounds + 1):
+        for name, work in turns.items():
+            start = time.perf_counter()
+            work()
+            if turn:  # the first round traces the graphs
+                found[name].append(count / (time.perf_counter() - start))
+    medians = {name: float(np.median(values)) for name, values in found.items()}
+    pairs = zip(found["front end inside"], found["spectrograms beforehand"], strict=True)
+    speeds = {name: medians[name] for name in list(turns)[:3]}
+    speeds["inside / beforehand"] = float(np.median([ours / classic for ours, classic in pairs]))
+    return {name: medians[name] for name in list(turns)[3:]}, speeds
+
+
+def _numpy_spectrogram(waveform, settings):
+    """What one would write by hand in place of the model's front end."""
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, settings["window"])[:: settings["stride"]]
+    hann = signal.get_window("hann", settings["window"])
+    power = np.abs(np.fft.rfft(frames * hann * 2 / hann.sum(), 1 << (settings["window"] - 1).bit_length())) ** 2
+    if settings["mel_bins"]:
+        power = power @ Spectrogram(**settings).matrix
+    decibels = 10 * np.log10(power + 1e-12)
+    image = 1 + (decibels - max(decibels.max(), Spectrogram.QUIET)) / Spectrogram.RANGE
+    return image.clip(0, 1).astype(np.float32)

@@ -1,0 +1,161 @@
+"""Speed of the detector: pipeline, training and all forms of a model, beside keras-cv's YOLOV8 of the same size."""
+
+import functools
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import zoo
+from recipes import cards, timing, training
+from recipes.data import boxes as data
+from recipes.data import images
+from recipes.yolo import Finder, datasets
+from zoo import export as exporting
+from zoo.yolo import from_keras_cv
+
+
+def benchmark(
+    *,
+    model: str = "yolo",
+    dataset: str = "scenes",
+    rounds: int = 5,
+    batch_size: int = 4,
+    data_dir: Path | None = None,
+    output: Path | None = None,
+):
+    """Times the pipeline, training and all forms of a model, beside keras-cv's YOLOV8 of the same size if it is there.
+
+    Both sides take their turn in each round; the figures are medians over the rounds. Beside keras-cv's training
+    stands that of the very same network, weight by weight, on the same batch with the same optimizer.
+
+    Args:
+        model: A published model, a run folder or a .keras file.
+        dataset: Data to train on.
+        rounds: How often each side has its turn.
+        batch_size: Images per step of the training.
+        data_dir: Folder of tensorflow-datasets.
+        output: Folder for benchmark.json; by default a new one under runs/yolo.
+    """
+    training.check_positive(rounds=rounds, batch_size=batch_size)
+    finder = Finder(model).keras_only()
+    boxes = datasets(dataset, image_size=finder.image_size, splits=("train",), data_dir=data_dir)
+    known = boxes.split("train")
+    folder = training.output_folder("yolo", f"benchmark-{boxes.name}", output)
+    pipeline = _pipeline_speed(known, rounds, batch_size)
+    other = _keras_cv_like(finder.model)
+    twin = exporting.float32_copy(finder.model) if other is None else from_keras_cv(other, finder.model.input_shape[1:])
+    speeds = _training_speed(twin, other, known, rounds, batch_size)
+    pages, _ = data.letterboxed(known.take(range(min(50, len(known)))))
+    x = pages[:1] / np.float32(255)
+    with tempfile.TemporaryDirectory() as scratch:
+        network = exporting.float32_copy(finder.model)
+        milliseconds, sizes = timing.forms(
+            network,
+            x,
+            {"image": pages[:1]},
+            Path(scratch),
+            representative_data=pages,
+            endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
+        )
+    if other is not None:
+        constant = tf.constant(x)
+        sides = {"keras-cv, tf.function": other, "ours": twin}
+        runs = {name: tf.function(functools.partial(side, training=False)) for name, side in sides.items()}
+        pair = timing.latencies({name: functools.partial(run, constant) for name, run in runs.items()})
+        milliseconds["keras-cv, tf.function"] = pair["keras-cv, tf.function"]
+        speeds["one image, ours / keras-cv"] = pair["keras-cv, tf.function"] / pair["ours"]
+    frames = {form: 1000 / value for form, value in milliseconds.items()}
+    result = {
+        "pipeline_images_per_second": pipeline,
+        "training_images_per_second": speeds,
+        "latency_ms": milliseconds,
+        "frames_per_second": frames,
+        "bytes": sizes,
+        "image_size": list(finder.image_size),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "parameters": {"model": finder.model.count_params(), "beside keras-cv": twin.count_params()},
+        **cards.environment(),
+    }
+    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print(f"pipeline on {boxes.name}, images/s, median of {rounds} rounds")
+    print(cards.table([pipeline]))
+    print("\ntraining, images/s" + ("" if other is not None else " (keras-cv is not installed: image-zoo[detection])"))
+    print(cards.table([speeds]))
+    timing.print_forms(milliseconds, sizes)
+    print("\nframes per second")
+    print(cards.table([{"form": form, "frames/s": value} for form, value in frames.items()]))
+    return {**result, "output": folder}
+
+
+def _pipeline_speed(split, rounds, batch_size, count=96):
+    """Images per second of the pipeline, with mosaic and without."""
+    batch_size, steps, _ = training.execution_plan(len(split), batch_size)
+    epochs = max(1, count // (steps * batch_size))
+    steps = min(steps, max(1, count // batch_size))
+    found = {"with mosaic": [], "without": []}
+    for turn in range(rounds + 1):
+        for name, mosaic in (("with mosaic", 1.0), ("without", 0.0)):
+            batches = data.training_batches(
+                split, batch_size=batch_size, steps=steps, epochs=epochs, mosaic=mosaic, close_mosaic=0
+            )
+            start = time.perf_counter()
+            for _ in batches:
+                pass
+            if turn:  # the first round warms up
+                found[name].append(epochs * steps * batch_size / (time.perf_counter() - start))
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def _training_speed(ours, other, split, rounds, batch_size, steps=8):
+    """Images per second of training steps in float32 on one batch, and the ratio of the two sides."""
+    batch = next(
+        iter(data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0))
+    )
+    x, y = (np.array(part) for part in batch)
+    y[..., 4] = np.where(y[..., 4] < 0, -1, y[..., 4] % ours.output_shape[1][-1])  # the speed is that of any objects
+    compiled = {"jit_compile": False}
+    ours.compile(keras.optimizers.AdamW(1e-4), loss=zoo.losses.Detection(ours.input_shape[1:3]), **compiled)
+    sides = {"ours": (ours, y)}
+    if other is not None:
+        losses = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
+        other.compile(optimizer=keras.optimizers.AdamW(1e-4), **losses, **compiled)
+        sides["keras-cv"] = (other, {"boxes": y[..., :4], "classes": y[..., 4]})
+    batches = {
+        name: images.without_autotune(tf.data.Dataset.from_tensors((x, target)).cache().repeat(steps))
+        for name, (_, target) in sides.items()
+    }
+    found = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name in sorted(sides, reverse=turn % 2):
+            model, _ = sides[name]
+            start = time.perf_counter()
+            model.fit(batches[name], shuffle=False, verbose=0)
+            if turn:  # the first round traces the graphs
+                found[name].append(steps * batch_size / (time.perf_counter() - start))
+    speeds = {name: float(np.median(values)) for name, values in found.items()}
+    if other is not None:
+        pairs = zip(found["ours"], found["keras-cv"], strict=True)
+        speeds["ours / keras-cv"] = float(np.median([one / two for one, two in pairs]))
+    return speeds
+
+
+def _keras_cv_like(model):
+    """keras-cv's detector of the same size, untrained; None where it is not installed."""
+    try:
+        import keras_cv
+    except ImportError:
+        return None
+    filters = {layer.name: layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    channels = [filters[f"stack{stage}_c2f_output_conv"] for stage in (1, 2, 3, 4)]
+    depths = [
+        sum(name.startswith(f"stack{stage}_c2f_pre_") and name.endswith("_1_conv") for name in filters)
+        for stage in (1, 2, 3, 4)
+    ]
+    backbone = keras_cv.models.YOLOV8Backbone(channels, depths, False, input_shape=model.input_shape[1:])
+    return keras_cv.models.YOLOV8Detector(backbone, model.output_shape[1][-1], "xyxy", fpn_depth=depths[0])
