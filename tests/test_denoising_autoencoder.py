@@ -18,6 +18,7 @@ from skimage.metrics import structural_similarity as reference_similarity
 import zoo
 from recipes import denoising_autoencoder as recipe
 from recipes import timing, training
+from recipes.benchmarks import denoising_autoencoder as benchmarks
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
 
@@ -509,7 +510,7 @@ def test_benchmark(capfd, denoiser_run, tmp_path, monkeypatch):
 
 
 def test_the_classic_code_has_the_default_network():
-    network = recipe._classic_network((28, 28, 1))
+    network = benchmarks._classic_network((28, 28, 1))
     assert network.count_params() == zoo.denoising_autoencoder().count_params() == 19_393
     again = zoo.denoising_autoencoder()
     again.set_weights(network.get_weights())

@@ -20,6 +20,7 @@ from scipy import signal
 import zoo
 from recipes import plots, timing, training
 from recipes import spectrogram_cnn as recipe
+from recipes.benchmarks import spectrogram_cnn as benchmarks
 from recipes.data import audio, synthesis
 from zoo import pretrained
 from zoo.spectrogram_cnn import SpecAugment, Spectrogram, mel_matrix, power_spectrogram
@@ -593,7 +594,7 @@ def test_benchmark(capfd, sound_run, tmp_path, monkeypatch):
         return {"saved_model": 4.0, "tflite int8, 1 thread": 0.5}, {"model.tflite": 1000}
 
     monkeypatch.setattr(timing, "forms", forms)
-    monkeypatch.setattr(recipe, "_speeds", functools.partial(recipe._speeds, at_most=128))
+    monkeypatch.setattr(benchmarks, "_speeds", functools.partial(benchmarks._speeds, at_most=128))
     command = ("benchmark", "spectrogram_cnn", "--model", sound_run[0], "--rounds", 1, "--output", tmp_path)
     status, answer, _ = run_json(capfd, *command)
     assert status == 0 and json.loads((tmp_path / "benchmark.json").read_text())["bytes"] == answer["bytes"]
@@ -609,7 +610,7 @@ def test_the_benchmarks_spectrograms_are_the_models():
     settings = {"sample_rate": RATE, "window": 256, "stride": 128, "mel_bins": 40}
     waveform = chirp_and_noise()[0]
     expected = np.asarray(Spectrogram(**settings)(waveform[None]))[0, ..., 0]
-    np.testing.assert_allclose(recipe._numpy_spectrogram(waveform, settings), expected, atol=2e-3)
+    np.testing.assert_allclose(benchmarks._numpy_spectrogram(waveform, settings), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize(
