@@ -121,16 +121,8 @@ def train(
     epochs = epochs or max(20, math.ceil(4000 / steps))
 
     def batches(first_epoch):
-        stream = data.training_batches(
-            x,
-            y,
-            num_classes=None,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=setup.seed,
-        )
+        settings = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
+        stream = data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings)
         # the generator ends in tanh: its images are in [-1, 1]
         return stream.map(lambda image, label: (2 * image - 1, label) if num_classes else 2 * image - 1)
 
@@ -167,34 +159,43 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("dcgan", train, arguments)
-    card = {
+    card = _card(images, gan, num_classes) | environment
+    print(
+        f"{images.name}: {len(x):,} images for training, {gan.generator.count_params():,} parameters of the generator, "
+        f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
+    )
+
+    _fit(gan, batches, run, card, Watch(run, expert, images), epochs=epochs, steps=steps)
+    return _finish(run, card, expert, images, batch_size)
+
+
+def _card(images, gan, num_classes):
+    """What is known of the model before it is trained."""
+    return {
         **ABOUT,
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names},
         "parameters": gan.generator.count_params(),
         "discriminator_parameters": gan.discriminator.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
-        **environment,
     }
-    print(
-        f"{images.name}: {len(x):,} images for training, {gan.generator.count_params():,} parameters of the generator, "
-        f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
-    )
+
+
+def _fit(gan, batches, run, card, watch, **length):
+    """Trains, and saves the whole model and what is kept of it, also of a training that is interrupted."""
 
     def generator():
         """What is kept of the model: the averaged generator in float32."""
         return exporting.float32_copy(gan.averaged_generator())
 
-    watch = Watch(run, expert, images)
     try:
-        training.fit(gan, batches, run=run, epochs=epochs, steps=steps, monitor=None, callbacks=[watch])
+        training.fit(gan, batches, run=run, **length, monitor=None, callbacks=[watch])
     except KeyboardInterrupt:
         training.keep_interrupted(run, generator(), card)
         raise
     training.save_model(generator(), run.folder / "model.keras")
     training.save_model(gan, run.folder / "dcgan.keras")
     watch.animate()
-    return _finish(run, card, expert, images, batch_size)
 
 
 def _finish(run, card, expert, images, batch_size):

@@ -118,15 +118,8 @@ def train(
         setup: Seed, machine and folders.
     """
     arguments = dict(locals())
-    training.check_positive(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        blocks=blocks,
-        patch_size=patch_size,
-        timesteps=timesteps,
-        shift=shift,
-    )
+    training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    training.check_positive(blocks=blocks, patch_size=patch_size, timesteps=timesteps, shift=shift)
     training.check_range(0, 1, dropout=dropout, label_dropout=label_dropout, ema_decay=ema_decay)
     generation.check_count(count, 2)
     zoo.samplers.levels(timesteps, steps)
@@ -147,32 +140,14 @@ def train(
         return (2 * image - 1, label) if num_classes else 2 * image - 1
 
     def batches(first_epoch):
-        return data.training_batches(
-            x,
-            y,
-            num_classes=None,
-            batch_size=batch_size,
-            steps=steps_per_epoch,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=setup.seed,
-        ).map(scaled)
+        settings = {"batch_size": batch_size, "steps": steps_per_epoch, "epochs": epochs, "seed": setup.seed}
+        return data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings).map(scaled)
 
     expert = Judge(judge, images)
 
     with strategy.scope(), training.precision(setup.precision):
         # network
-        network = zoo.diffusion_unet(
-            tuple(images.image_shape),
-            num_classes,
-            widths=tuple(widths),
-            blocks=blocks,
-            attention_resolutions=tuple(attention_resolutions),
-            patch_size=patch_size,
-            dropout=dropout,
-        )
-        if weights is not None:
-            _start_from(network, weights)
+        network = _network(images.image_shape, num_classes, arguments)
         model = zoo.Diffusion(
             network,
             schedule=schedule,
@@ -185,39 +160,74 @@ def train(
             guidance_interval=guidance_interval,
             seed=setup.seed,
         )
-        # optimiser: a tenth of warm-up, no more than 500 steps; clipped, as gradients differ much between noise levels
-        total = steps_per_epoch * epochs
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, total, 0.01, warmup_target=learning_rate, warmup_steps=min(500, total // 10)
-        )
-        model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), steps_per_execution=steps_per_execution)
+        # optimiser
+        optimizer = _adam(learning_rate, steps_per_epoch * epochs)
+        model.compile(optimizer, steps_per_execution=steps_per_execution)
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("diffusion", train, arguments)
-    card = {
+    card = _card(images, x, model, num_classes) | environment
+    print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
+
+    validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
+    _fit(model, batches, validation, run, card, Watch(run, expert, images), epochs=epochs, steps=steps_per_epoch)
+    return _finish(run, card, expert, images, way, count, batch_size)
+
+
+def _network(image_shape, num_classes, arguments):
+    """The network that the arguments of `train` describe, with the weights to start from if they name some."""
+    network = zoo.diffusion_unet(
+        tuple(image_shape),
+        num_classes,
+        widths=tuple(arguments["widths"]),
+        blocks=arguments["blocks"],
+        attention_resolutions=tuple(arguments["attention_resolutions"]),
+        patch_size=arguments["patch_size"],
+        dropout=arguments["dropout"],
+    )
+    if arguments["weights"] is not None:
+        _start_from(network, arguments["weights"])
+    return network
+
+
+def _adam(learning_rate, total):
+    """Adam over `total` steps: a warm-up, then a cosine to a hundredth; the norm of each gradient is clipped."""
+    rate = keras.optimizers.schedules.CosineDecay(
+        # a tenth of warm-up, but a long training needs no more than 500 steps of it
+        0.0,
+        total,
+        0.01,
+        warmup_target=learning_rate,
+        warmup_steps=min(500, total // 10),
+    )
+    return keras.optimizers.Adam(rate, clipnorm=1.0)
+
+
+def _card(images, x, model, num_classes):
+    """What is known of the model before it is trained."""
+    return {
         **ABOUT,
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
         "parameters": model.network.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
-        **environment,
     }
-    print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
+
+
+def _fit(model, batches, validation, run, card, watch, **length):
+    """Trains, and saves what is kept of the model, also of a training that is interrupted."""
 
     def finished():
         """What is kept of the model: the averaged network in float32."""
         averaged = model.averaged()
         return averaged.with_network(exporting.float32_copy(averaged.network))
 
-    validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
-    watch = Watch(run, expert, images)
     try:
         training.fit(
             model,
             batches,
             run=run,
-            epochs=epochs,
-            steps=steps_per_epoch,
+            **length,
             validation=data.without_autotune(validation),
             monitor=None,
             callbacks=[watch],
@@ -227,7 +237,6 @@ def train(
         raise
     training.save_compact(finished(), run.folder / "model.keras")
     watch.animate()
-    return _finish(run, card, expert, images, way, count, batch_size)
 
 
 def _validation_batches(images, batch_size, replicas):
