@@ -192,14 +192,8 @@ def _network(image_shape, num_classes, arguments):
 
 def _adam(learning_rate, total):
     """Adam over `total` steps: a warm-up, then a cosine to a hundredth; the norm of each gradient is clipped."""
-    rate = keras.optimizers.schedules.CosineDecay(
-        # a tenth of warm-up, but a long training needs no more than 500 steps of it
-        0.0,
-        total,
-        0.01,
-        warmup_target=learning_rate,
-        warmup_steps=min(500, total // 10),
-    )
+    warm_up = min(500, total // 10)  # a tenth, but a long training needs no more than 500 steps
+    rate = keras.optimizers.schedules.CosineDecay(0.0, total, 0.01, warmup_target=learning_rate, warmup_steps=warm_up)
     return keras.optimizers.Adam(rate, clipnorm=1.0)
 
 
