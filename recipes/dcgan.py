@@ -13,7 +13,6 @@ it gives them at 98 to 102 % of an equal share. One seed; the settings were chos
 """
 
 import itertools
-import json
 import math
 from pathlib import Path
 from typing import Literal
@@ -21,9 +20,10 @@ from typing import Literal
 import keras
 import numpy as np
 from PIL import Image
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, exports, generation, plots, timing, training
+from recipes import cards, exports, generation, models, plots, results, timing, training
 from recipes.data import images as data
 from recipes.generation import Judge
 from zoo import export as exporting
@@ -63,14 +63,7 @@ def train(
     batch_normalization: bool = True,
     image_shape: tuple[int, int, int] | None = None,
     judge: str = "auto",
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a DCGAN (two Adams, R1 penalty, averaged generator) and measures its images against the test split.
 
@@ -94,15 +87,9 @@ def train(
         image_shape: Height, width and channels; by default those of the data set.
         judge: Classifier whose features and answers measure the images: a published name, a .keras file, inception (if
             its weights can be downloaded), or auto for the one of the same classes, else mnist_cnn.
-        seed: Seed of weights, order, latents and augmentation.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the generator is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/dcgan/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
+    arguments = dict(locals())
     training.check_positive(
         epochs=epochs,
         batch_size=batch_size,
@@ -116,27 +103,32 @@ def train(
     training.check_range(0, 0.5, label_smoothing=label_smoothing)
     training.check_range(0, 1, ema_decay=ema_decay)
     training.check_range(0, math.inf, r1_gamma=r1_gamma)
-    training.check_range(0, 2**31, seed=seed)
-    arguments, environment = dict(locals()), cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    images = datasets(dataset, image_shape, data_dir, manual_dir)
+    environment = cards.environment()
+    strategy = training.prepare(setup)
+
+    # data
+    images = datasets(dataset, image_shape, setup.data_dir, setup.manual_dir)
     x, y = images.split("train")
     num_classes = len(images.class_names) if conditional and images.class_names else None
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(64, max(8, len(x) // 32))) / replicas) * replicas
-    batch_size, steps, steps_per_execution = training.execution_plan(len(x), batch_size)
+    # a small set still gets 32 steps per epoch, but no batch of fewer than 8 images
+    plan = training.plan(len(x), batch_size or min(64, max(8, len(x) // 32)), strategy)
+    batch_size, steps, steps_per_execution = plan
     epochs = epochs or max(20, math.ceil(4000 / steps))
+
+    def batches(first_epoch):
+        settings = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
+        stream = data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings)
+        # the generator ends in tanh: its images are in [-1, 1]
+        return stream.map(lambda image, label: (2 * image - 1, label) if num_classes else 2 * image - 1)
+
     expert = Judge(judge, images)
 
-    with strategy.scope(), training.precision(precision):
+    with strategy.scope(), training.precision(setup.precision):
+        # network
         networks = {"image_shape": tuple(images.image_shape), "num_classes": num_classes}
         gan = zoo.DCGAN(
             zoo.dcgan.generator(
-                **networks,
-                latent_dim=latent_dim,
-                filters=filters,
-                batch_normalization=batch_normalization,
+                **networks, latent_dim=latent_dim, filters=filters, batch_normalization=batch_normalization
             ),
             zoo.dcgan.discriminator(
                 **networks,
@@ -149,65 +141,67 @@ def train(
             r1_gamma=r1_gamma,
             diff_augment=diff_augment,
             ema_decay=ema_decay,
-            seed=seed,
+            seed=setup.seed,
         )
+        # optimiser: one for each network; beta_1 of 0.5, as the momentum of 0.9 makes the two of them oscillate
         gan.compile(
             *(
                 keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps * epochs, 0.1), beta_1=0.5)
                 for rate in (learning_rate, discriminator_learning_rate)
             ),
-            # a mirrored loop of several steps fails in TensorFlow 2.21
-            steps_per_execution=1 if replicas > 1 else steps_per_execution,
+            steps_per_execution=steps_per_execution,
         )
+
+    # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("dcgan", train, arguments)
-    card = {
+    card = _card(images, gan, num_classes) | environment
+    print(
+        f"{images.name}: {len(x):,} images for training, {gan.generator.count_params():,} parameters of the generator, "
+        f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
+    )
+
+    _fit(gan, batches, run, card, Watch(run, expert, images), epochs=epochs, steps=steps)
+    return _finish(run, card, expert, images, batch_size)
+
+
+def _card(images, gan, num_classes):
+    """What is known of the model before it is trained."""
+    return {
         **ABOUT,
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names},
         "parameters": gan.generator.count_params(),
         "discriminator_parameters": gan.discriminator.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
-        **environment,
     }
-    print(
-        f"{images.name}: {len(x):,} images for training, {gan.generator.count_params():,} parameters of the generator, "
-        f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
-    )
 
-    def batches(first_epoch):
-        stream = data.training_batches(
-            x,
-            y,
-            num_classes=None,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-        )
-        return stream.map(lambda image, label: (2 * image - 1, label) if num_classes else 2 * image - 1)
+
+def _fit(gan, batches, run, card, watch, **length):
+    """Trains, and saves the whole model and what is kept of it, also of a training that is interrupted."""
 
     def generator():
         """What is kept of the model: the averaged generator in float32."""
         return exporting.float32_copy(gan.averaged_generator())
 
-    watch = Watch(run, expert, images)
     try:
-        training.fit(gan, batches, run=run, epochs=epochs, steps=steps, monitor=None, callbacks=[watch])
+        training.fit(gan, batches, run=run, **length, monitor=None, callbacks=[watch])
     except KeyboardInterrupt:
         training.keep_interrupted(run, generator(), card)
         raise
     training.save_model(generator(), run.folder / "model.keras")
     training.save_model(gan, run.folder / "dcgan.keras")
-    cards.write(run.folder, card)  # with the names of the classes
     watch.animate()
+
+
+def _finish(run, card, expert, images, batch_size):
+    """Measures and draws a trained generator, writes its card, and gives what `train` gives back."""
     columns = {
         "loss": {"discriminator_loss": "discriminator", "generator_loss": "generator"},
         "discriminator's accuracy": {"discriminator_accuracy": "real and generated told apart"},
         f"kernel distance, {expert.name}": {"kernel_distance": "to the validation split"},
     }
     plots.history(run.history, columns, run.folder / "curves.png")
-    sampler = Sampler(run.folder)
+    sampler = Sampler(run.folder, card=card)
     figures = measure(sampler, expert, images, "test", run.folder)
     validated = _distances(sampler, expert, images, "validation")
     card |= figures | {
@@ -216,6 +210,7 @@ def train(
     }
     cards.write(run.folder, card)
     training.finish(run)
+    # not results.trained: what is kept here is the generator, and the last line says so
     print(cards.table(generation.rows(figures)))
     print(f"\n{figures['measured_on']}; generator, card and pictures are in {run.folder}")
     return {
@@ -264,10 +259,7 @@ def evaluate(
         "split": split,
         **measure(sampler, expert, images, split, folder, count=count, seed=seed),
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(generation.rows(figures)))
-    print(f"\n{figures['measured_on']}; pictures are in {folder}")
-    return {**figures, "output": folder}
+    return results.evaluated(folder, figures, generation.rows(figures), figures["measured_on"])
 
 
 def sample(
@@ -349,27 +341,7 @@ def export(
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
     folder = training.output_folder("dcgan", "export", output)
-    metadata = {
-        "name": "dcgan",
-        "task": TASK,
-        "input": f"latent: {sampler.latent_dim} standard normal numbers" + ("; label" if sampler.num_classes else ""),
-        "output": "uint8 pixels, 0 to 255",
-        "dataset": sampler.card.get("dataset", {}).get("name"),
-        "licence": sampler.card.get("licence"),
-    }
     reference = sampler(*sampler.draw(100, 1))
-
-    def write(path, format, quantization):
-        exporting.export(
-            sampler.model,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints={exporting.ENDPOINT: exporting.latent_endpoint(sampler.model)},
-            representative_data=representative(sampler) if quantization == "int8" else None,
-            labels=sampler.labels,
-            metadata=metadata | {"quantize": quantization},
-        )
 
     def measured(path):
         exported = Sampler(path)
@@ -379,56 +351,56 @@ def export(
         kept = {key: entry[key] for key in ("metrics", "measured_on", "latency_ms")}
         return kept | {"max_abs_difference": float(np.abs(found - reference).max() / 255)}
 
-    card = sampler.card or {**ABOUT, "dataset": {"classes": sampler.labels}}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    sampler.card = sampler.card or {**ABOUT, "dataset": {"classes": sampler.labels}}
+    entries = exports.write_all(
+        folder,
+        files,
+        sampler,
+        endpoints={exporting.ENDPOINT: exporting.latent_endpoint(sampler.model)},
+        metadata={
+            "input": f"latent: {sampler.latent_dim} standard normal numbers"
+            + ("; label" if sampler.num_classes else ""),
+            "output": "uint8 pixels, 0 to 255",
+        },
+        representative_data=representative(sampler),
+        measured=measured,
+    )
     metrics = _distances(sampler, expert, images, split, count)
     print(f"\nKeras: Fréchet distance {metrics['frechet_distance']:.4f}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
 
-class Sampler:
+class Sampler(models.TrainedModel):
     """Any form of a trained generator: latents, and labels if it has classes, to uint8 images.
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         image_shape: (height, width, channels).
         latent_dim: Length of the latent vector.
         num_classes: Number of classes, or None.
         labels: Names of the classes, or an empty list.
     """
 
-    def __init__(self, model):
-        self.path = cards.find(model)
-        self.card = cards.beside(self.path)
-        if self.path.suffix in (".keras", ".h5"):
-            loaded = zoo.load(self.path)
-            self.model = loaded.averaged_generator() if isinstance(loaded, zoo.DCGAN) else loaded
+    name, task = "dcgan", TASK
+
+    def __init__(self, model, *, card=None):
+        super().__init__(model, card=card)
+        if self.exported:
+            shapes = {name: shape[1:] for name, (shape, _) in self.model.inputs.items()}
+        else:
+            if isinstance(self.model, zoo.DCGAN):
+                self.model = self.model.averaged_generator()
             shapes = {tensor.name: tuple(tensor.shape[1:]) for tensor in self.model.inputs}
             self.image_shape = tuple(self.model.output_shape[1:])
-            self.labels = [str(label) for label in self.card.get("dataset", {}).get("classes") or ()]
-        else:
-            self.model = exporting.load(self.path)
-            shapes = {name: shape[1:] for name, (shape, _) in self.model.inputs.items()}
-            self.labels = self.model.labels
+            self.labels = [str(label) for label in self.labels or ()]
         if set(shapes) not in ({"latent"}, {"latent", "label"}):
             raise ValueError(f"{self.path} does not generate images: its inputs are {', '.join(shapes)}")
         self.latent_dim = shapes["latent"][0]
         self.num_classes = None
         if "label" in shapes:
-            self.num_classes = (
-                zoo.dcgan.classes(self.model) if isinstance(self.model, keras.Model) else len(self.labels)
-            )
+            self.num_classes = len(self.labels) if self.exported else zoo.dcgan.classes(self.model)
             self.labels = self.labels or [str(number) for number in range(self.num_classes)]
-        if not isinstance(self.model, keras.Model):
+        if self.exported:
             self.image_shape = self(*self.draw(1, 0))[0].shape
-
-    def keras_only(self):
-        """This generator, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
 
     def numbers(self, labels):
         """Class numbers of names or numbers given as text; None for none."""
@@ -442,10 +414,9 @@ class Sampler:
         return latents, np.resize(range(self.num_classes) if labels is None else labels, count).astype(np.int32)
 
     def __call__(self, latents, labels=None):
-        if isinstance(self.model, keras.Model):
+        if not self.exported:
             inputs = latents if labels is None else [latents, labels]
-            images = self.model.predict(inputs, batch_size=256, verbose=0)
-            return generation.pixels(images)
+            return generation.pixels(self.model.predict(inputs, batch_size=256, verbose=0))
         rows = ({"latent": latents[i : i + 1]} for i in range(len(latents)))
         if labels is not None:
             rows = (row | {"label": labels[i : i + 1]} for i, row in enumerate(rows))

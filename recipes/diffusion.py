@@ -20,7 +20,6 @@ celeb_a need a GPU. The card has the whole of each command.
 
 import json
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -29,10 +28,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, generation, plots, timing, training
+from recipes import cards, exports, generation, inputs, models, plots, results, timing, training
 from recipes.data import images as data
 from recipes.generation import Judge
 from zoo import export as exporting
@@ -81,14 +80,7 @@ def train(
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     count: int = 10_000,
     judge: str = "auto",
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a diffusion model (Adam with warm-up and cosine, averaged weights) and measures its images.
 
@@ -120,53 +112,39 @@ def train(
         count: Images to generate when they are measured.
         judge: Classifier whose features and answers measure the images: a published name, a .keras file, inception (if
             its weights can be downloaded), or auto for the one of the same classes, else mnist_cnn.
-        seed: Seed of weights, order, levels and noise.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/diffusion/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
-    training.check_positive(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        blocks=blocks,
-        patch_size=patch_size,
-        timesteps=timesteps,
-        shift=shift,
-    )
+    arguments = dict(locals())
+    training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    training.check_positive(blocks=blocks, patch_size=patch_size, timesteps=timesteps, shift=shift)
     training.check_range(0, 1, dropout=dropout, label_dropout=label_dropout, ema_decay=ema_decay)
-    training.check_range(0, 2**31, seed=seed)
     generation.check_count(count, 2)
     zoo.samplers.levels(timesteps, steps)
-    arguments, environment = dict(locals()), cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    images = datasets(dataset, image_shape, data_dir, manual_dir)
+    environment = cards.environment()
+    strategy = training.prepare(setup)
+
+    # data
+    images = datasets(dataset, image_shape, setup.data_dir, setup.manual_dir)
     x, y = images.split("train")
     num_classes = len(images.class_names) if conditional and images.class_names else None
-    guidance_scale = _guidance(guidance_scale, num_classes)
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(64, max(8, len(x) // 20))) / replicas) * replicas
-    batch_size, steps_per_epoch, steps_per_execution = training.execution_plan(len(x), batch_size)
+    way = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(guidance_scale, num_classes)}
+    # a small set still gets 20 steps per epoch, but no batch of fewer than 8 images
+    plan = training.plan(len(x), batch_size or min(64, max(8, len(x) // 20)), strategy)
+    batch_size, steps_per_epoch, steps_per_execution = plan
     epochs = epochs or max(14, math.ceil(3000 / steps_per_epoch))
+
+    def scaled(image, label):
+        return (2 * image - 1, label) if num_classes else 2 * image - 1
+
+    def batches(first_epoch):
+        settings = {"batch_size": batch_size, "steps": steps_per_epoch, "epochs": epochs, "seed": setup.seed}
+        return data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings).map(scaled)
+
     expert = Judge(judge, images)
 
-    with strategy.scope(), training.precision(precision):
-        network = zoo.diffusion_unet(
-            tuple(images.image_shape),
-            num_classes,
-            widths=tuple(widths),
-            blocks=blocks,
-            attention_resolutions=tuple(attention_resolutions),
-            patch_size=patch_size,
-            dropout=dropout,
-        )
-        if weights is not None:
-            _start_from(network, weights)
+    with strategy.scope(), training.precision(setup.precision):
+        # network
+        network = _network(images.image_shape, num_classes, arguments)
         model = zoo.Diffusion(
             network,
             schedule=schedule,
@@ -177,60 +155,71 @@ def train(
             label_dropout=label_dropout if num_classes else 0.0,
             ema_decay=ema_decay,
             guidance_interval=guidance_interval,
-            seed=seed,
+            seed=setup.seed,
         )
-        total = steps_per_epoch * epochs
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, total, 0.01, warmup_target=learning_rate, warmup_steps=min(500, total // 10)
-        )
-        # a mirrored loop of several steps fails in TensorFlow 2.21
-        model.compile(
-            keras.optimizers.Adam(rate, clipnorm=1.0), steps_per_execution=1 if replicas > 1 else steps_per_execution
-        )
+        # optimiser
+        optimizer = _adam(learning_rate, steps_per_epoch * epochs)
+        model.compile(optimizer, steps_per_execution=steps_per_execution)
+
+    # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("diffusion", train, arguments)
-    card = {
+    card = _card(images, x, model, num_classes) | environment
+    print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
+
+    validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
+    _fit(model, batches, validation, run, card, Watch(run, expert, images), epochs=epochs, steps=steps_per_epoch)
+    return _finish(run, card, expert, images, way, count, batch_size)
+
+
+def _network(image_shape, num_classes, arguments):
+    """The network that the arguments of `train` describe, with the weights to start from if they name some."""
+    network = zoo.diffusion_unet(
+        tuple(image_shape),
+        num_classes,
+        widths=tuple(arguments["widths"]),
+        blocks=arguments["blocks"],
+        attention_resolutions=tuple(arguments["attention_resolutions"]),
+        patch_size=arguments["patch_size"],
+        dropout=arguments["dropout"],
+    )
+    if arguments["weights"] is not None:
+        _start_from(network, arguments["weights"])
+    return network
+
+
+def _adam(learning_rate, total):
+    """Adam over `total` steps: a warm-up, then a cosine to a hundredth; the norm of each gradient is clipped."""
+    warm_up = min(500, total // 10)  # a tenth, but a long training needs no more than 500 steps
+    rate = keras.optimizers.schedules.CosineDecay(0.0, total, 0.01, warmup_target=learning_rate, warmup_steps=warm_up)
+    return keras.optimizers.Adam(rate, clipnorm=1.0)
+
+
+def _card(images, x, model, num_classes):
+    """What is known of the model before it is trained."""
+    return {
         **ABOUT,
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
         "parameters": model.network.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
-        **environment,
     }
-    print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
 
-    def scaled(image, label):
-        return (2 * image - 1, label) if num_classes else 2 * image - 1
 
-    def batches(first_epoch):
-        return data.training_batches(
-            x,
-            y,
-            num_classes=None,
-            batch_size=batch_size,
-            steps=steps_per_epoch,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-        ).map(scaled)
+def _fit(model, batches, validation, run, card, watch, **length):
+    """Trains, and saves what is kept of the model, also of a training that is interrupted."""
 
     def finished():
         """What is kept of the model: the averaged network in float32."""
         averaged = model.averaged()
         return averaged.with_network(exporting.float32_copy(averaged.network))
 
-    known = images.split("validation")
-    size = max(replicas, min(batch_size, len(known[0])) // replicas * replicas)
-    held_out = tf.data.Dataset.from_tensor_slices(known).batch(size, drop_remainder=True)
-    held_out = held_out.map(lambda image, label: scaled(tf.cast(image, tf.float32) / 255.0, label))
-    watch = Watch(run, expert, images)
     try:
         training.fit(
             model,
             batches,
             run=run,
-            epochs=epochs,
-            steps=steps_per_epoch,
-            validation=data.without_autotune(held_out),
+            **length,
+            validation=data.without_autotune(validation),
             monitor=None,
             callbacks=[watch],
         )
@@ -238,36 +227,42 @@ def train(
         training.keep_interrupted(run, finished(), card)
         raise
     training.save_compact(finished(), run.folder / "model.keras")
-    cards.write(run.folder, card)  # with the names of the classes
     watch.animate()
+
+
+def _validation_batches(images, batch_size, replicas):
+    """(images in [0, 1], labels) of the validation split in batches that all replicas share evenly."""
+    split = images.split("validation")
+    size = max(replicas, min(batch_size, len(split[0])) // replicas * replicas)
+    batches = tf.data.Dataset.from_tensor_slices(split).batch(size, drop_remainder=True)
+    return batches.map(lambda image, label: (tf.cast(image, tf.float32) / 255.0, label))
+
+
+def _finish(run, card, expert, images, way, count, batch_size):
+    """Measures and draws a trained model, writes its card, and gives what `train` gives back."""
     columns = {
         "loss": {"loss": "training", "val_loss": "validation, averaged weights"},
         f"kernel distance, {expert.name}": {"kernel_distance": "to the validation split"},
     }
     plots.history(run.history, columns, run.folder / "curves.png")
-    generator = Generator(run.folder)
-    way = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
+    generator = Generator(run.folder, card=card)
     _trajectory(generator, run.folder / "trajectory.gif", count=16, **way)
     _trajectory(generator, run.folder / "trajectory.png", count=4, **way)
     figures = measure(generator, expert, images, "test", run.folder, count=count, **way)
     validated = _distances(generator, expert, images, "validation", count, **way)
-    card |= figures | {
-        "sampling": way | {"guidance_interval": list(guidance_interval)},
-        "files": [_file_entry(run.folder / "model.keras", generator, figures["metrics"], figures["measured_on"], way)],
-        "training": cards.training_entry(run, batch_size=batch_size, validation=validated),
-    }
-    cards.write(run.folder, card)
-    training.finish(run)
-    print(cards.table(generation.rows(figures)))
-    print(f"\n{figures['measured_on']}; model, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
-    }
+    card |= figures | {"sampling": way | {"guidance_interval": list(run.arguments["guidance_interval"])}}
+    return results.trained(
+        run,
+        card,
+        figures,
+        metrics=_main_metrics(figures["metrics"]),
+        measured_on=figures["measured_on"],
+        latency_ms=timing.latency(lambda: generator(1, seed=0, **way)),
+        message=figures["measured_on"],
+        shown=generation.rows(figures),
+        batch_size=batch_size,
+        validation=validated,
+    )
 
 
 def evaluate(
@@ -332,13 +327,9 @@ def evaluate(
         rows, floor = _sweep(generator, expert, images, split, sweep, sweep_count, way["guidance_scale"], seed)
         figures |= {"sweep": rows, "sweep_real_images": floor}
         plots.quality(rows, floor, folder / "sweep.png")
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(generation.rows(figures)))
-    for name in ("restored", "sweep"):
-        if name in figures:
-            print(f"\n{cards.table(figures[name])}")
-    print(f"\n{figures['measured_on']}; pictures are in {folder}")
-    return {**figures, "output": folder}
+    tables = [cards.table(figures[name]) for name in ("restored", "sweep") if name in figures]
+    message = "\n\n".join([*tables, figures["measured_on"]])
+    return results.evaluated(folder, figures, generation.rows(figures), message)
 
 
 def sample(
@@ -458,7 +449,15 @@ def predict(
             raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
         shape = (height // factor, width // factor, channels)
     numbers = generator.numbers([] if label is None else [label])
-    found, skipped = _read_all(paths, shape, invert, generator.border)
+
+    def read(path):
+        """A picture, light on dark where the training images were."""
+        image, border = data.read(path, shape), generator.border
+        other_side = border is not None and (data.border(image) > 127) != (border > 127)
+        return data.light_on_dark(image) if invert == "yes" or (invert == "auto" and other_side) else image
+
+    kinds = "images (PNG, JPEG, BMP, GIF, WebP, TIFF)"
+    found, skipped = inputs.read(paths, read, files=data.files, kinds=kinds, what="an image")
     if task == "interpolate" and len(found) != 2:
         raise ValueError(f"interpolate needs two images, got {len(found)}")
     given = np.stack([pixels for _, pixels in found])
@@ -468,34 +467,34 @@ def predict(
     net = generator.model
     if task == "interpolate":
         del options["seed"]
-        results = net.interpolate(*images, count, labels, **options)[None]
+        made = net.interpolate(*images, count, labels, **options)[None]
     else:
         several = images.repeat(count, axis=0)
         if task == "inpaint":
             missing = _read_mask(mask, found, paths, shape)
-            results = net.inpaint(several, missing, labels, resample=resample, **options)
+            made = net.inpaint(several, missing, labels, resample=resample, **options)
             given = np.where(missing[..., None], 128, given).astype(np.uint8)
         elif task == "super_resolve":
-            results = net.super_resolve(several, factor, labels, resample=resample, **options)
+            made = net.super_resolve(several, factor, labels, resample=resample, **options)
             given = given.repeat(factor, axis=1).repeat(factor, axis=2)
         else:
-            results = net.denoise(several, strength, labels, **options)
-        results = results.reshape(len(images), count, height, width, channels)
-    results = generation.pixels(results)
+            made = net.denoise(several, strength, labels, **options)
+        made = made.reshape(len(images), count, height, width, channels)
+    made = generation.pixels(made)
     folder = training.output_folder("diffusion", "predict", output)
     rows = []
-    for index, group in enumerate(results):
+    for index, group in enumerate(made):
         name = "-".join(path.stem for path, _ in found) if task == "interpolate" else found[index][0].stem
         files = []
         for number, image in enumerate(group, start=1):
             files.append(str(folder / f"{index + 1}-{name}-{task}-{number}.png"))
             plots.save_image(image, files[-1])
         rows.append({"file": str(found[index][0]), "task": task, "label": label, "results": files})
-    sheet = results if task == "interpolate" else np.concatenate([given[:, None], results], axis=1)
+    sheet = made if task == "interpolate" else np.concatenate([given[:, None], made], axis=1)
     sheet = sheet[:16].reshape(-1, height, width, channels)
-    plots.save_image(plots.montage(sheet, columns=len(sheet) // min(16, len(results)), scale=4), folder / "sheet.png")
-    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
-    print(f"{results.shape[0] * results.shape[1]} results, their sheet and a table are in {folder}")
+    plots.save_image(plots.montage(sheet, columns=len(sheet) // min(16, len(made)), scale=4), folder / "sheet.png")
+    cards.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+    print(f"{made.shape[0] * made.shape[1]} results, their sheet and a table are in {folder}")
     return {"predictions": rows, "skipped": skipped, "output": folder}
 
 
@@ -569,10 +568,13 @@ def export(
     def measured(path):
         exported = Generator(path)
         metrics = _distances(exported, expert, images, split, count, **way)
-        entry = _file_entry(path, exported, metrics, generation.measured_on(expert, images, split, count), way)
-        difference = np.abs(exported(20, seed=1, **way)[0] - reference).max() / 255
-        kept = {key: entry[key] for key in ("metrics", "measured_on", "latency_ms")}
-        return kept | {"max_abs_difference": float(difference)}
+        found = exported(20, seed=1, **way)[0]
+        return {
+            "metrics": _main_metrics(metrics),
+            "measured_on": generation.measured_on(expert, images, split, count),
+            "max_abs_difference": float(np.abs(found - reference).max() / 255),
+            "latency_ms": round(timing.latency(lambda: exported(1, seed=0, **way)), 4),
+        }
 
     card = generator.card or {**ABOUT, "dataset": {"classes": generator.labels}}
     entries = exports.write(folder, files, card=card, export=write, measure=measured)
@@ -581,13 +583,10 @@ def export(
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
 
-class Generator:
+class Generator(models.TrainedModel):
     """Any form of a trained diffusion model: labels to uint8 images.
 
     Attributes:
-        path: The file or folder.
-        model: The `zoo.Diffusion` or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         image_shape: (height, width, channels).
         num_classes: Number of classes, or None.
         labels: Names of the classes, or an empty list.
@@ -597,33 +596,24 @@ class Generator:
         guidance_scale: Guidance that it was measured with, or None.
     """
 
-    def __init__(self, model):
-        self.path = cards.find(model)
-        self.card = cards.beside(self.path)
-        about = self.card.get("dataset", {})
-        self.labels, self.border, self.steps = about.get("classes") or (), about.get("border"), None
-        self.guidance_scale = self.card.get("sampling", {}).get("guidance_scale")
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = zoo.load(self.path)
+    name, task = "diffusion", TASK
+
+    def __init__(self, model, *, card=None):
+        super().__init__(model, card=card, endpoint="generate")
+        self.border = self.card.get("dataset", {}).get("border")
+        if self.exported:
+            self.image_shape = self.model.inputs["noise"][0][1:]
+            self.num_classes = len(self.labels) or None
+            self.timesteps = self.about.get("timesteps", 1000)
+            self.steps = self.about.get("steps")
+            self.guidance_scale = self.about.get("guidance_scale")
+        else:
             if not isinstance(self.model, zoo.Diffusion):
                 raise ValueError(f"{self.path} is not a diffusion model: it is {type(self.model).__name__}")
             self.image_shape, self.num_classes = self.model.image_shape, self.model.num_classes
-            self.timesteps = self.model.timesteps
-        else:
-            self.model = exporting.load(self.path, endpoint="generate")
-            self.image_shape = self.model.inputs["noise"][0][1:]
-            self.labels = self.model.labels
-            self.num_classes = len(self.labels) or None
-            self.timesteps = self.model.metadata.get("timesteps", 1000)
-            self.steps = self.model.metadata.get("steps")
-            self.guidance_scale = self.model.metadata.get("guidance_scale")
+            self.timesteps, self.steps = self.model.timesteps, None
+            self.guidance_scale = self.card.get("sampling", {}).get("guidance_scale")
         self.labels = [str(label) for label in self.labels or range(self.num_classes or 0)]
-
-    def keras_only(self):
-        """This generator, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
 
     def numbers(self, labels):
         """Class numbers of names or numbers given as text; None for none."""
@@ -642,7 +632,7 @@ class Generator:
         """Refuses what this model cannot do, before anything is computed."""
         zoo.samplers.levels(self.timesteps, steps)
         _guidance(guidance_scale, self.num_classes)
-        if not isinstance(self.model, keras.Model):
+        if self.exported:
             if sampler != "dpm_solver++":
                 raise ValueError(f"{self.path} has the sampler dpm_solver++ inside, got sampler {sampler}")
             if self.steps not in (None, steps):
@@ -654,7 +644,7 @@ class Generator:
             labels = None
         else:
             labels = np.resize(range(self.num_classes) if labels is None else labels, count).astype(np.int32)
-        if isinstance(self.model, keras.Model):
+        if not self.exported:
             options = {"sampler": sampler, "guidance_scale": guidance_scale, "seed": seed, "verbose": verbose}
             return generation.pixels(self.model.generate(count, labels, steps=steps, **options)), labels
         noise = np.random.default_rng(seed).standard_normal((count, *self.image_shape)).astype(np.float32)
@@ -739,10 +729,9 @@ def _distances(generator, judge, images, split, count, *, seed=0, reference=None
     return figures
 
 
-def _file_entry(path, generator, metrics, measured_on, way):
-    kept = {name: metrics[name] for name in ("frechet_distance", "label_accuracy") if name in metrics}
-    milliseconds = timing.latency(lambda: generator(1, seed=0, **way))
-    return cards.file_entry(path, metrics=kept, measured_on=measured_on, latency_ms=round(milliseconds, 4))
+def _main_metrics(metrics):
+    """Those that stand beside a file."""
+    return {name: metrics[name] for name in ("frechet_distance", "label_accuracy") if name in metrics}
 
 
 def _sweep(generator, judge, images, split, numbers, count, guidance_scale, seed):
@@ -825,30 +814,6 @@ def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **way
     strip = np.concatenate([[frames[step][kind][index] for step in shown] for index in range(count) for kind in (0, 1)])
     plots.save_image(plots.montage(strip, columns=len(shown)), path)
     return labels
-
-
-def _read_all(paths, shape, invert, border):
-    """([(path, uint8 pixels)], skipped files): light on dark where the training images were."""
-    found, skipped = [], []
-    for path in paths:
-        listed = data.files(path) if path.is_dir() else [path]
-        if not listed:
-            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
-        for file in listed:
-            try:
-                image = data.read(file, shape)
-            except ValueError as error:
-                if not path.is_dir():
-                    raise
-                skipped.append(str(file))
-                print(f"skipped: {error}", file=sys.stderr)
-                continue
-            other_side = border is not None and (data.border(image) > 127) != (border > 127)
-            turned = invert == "yes" or (invert == "auto" and other_side)
-            found.append((file, data.light_on_dark(image) if turned else image))
-    if not found:
-        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
-    return found, skipped
 
 
 def _read_mask(mask, found, paths, shape):
