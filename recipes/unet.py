@@ -16,10 +16,7 @@ give 0.727 on 100 test images with 242,553 parameters, in 20 epochs of 54 second
 was kept, and no setting was chosen on the validation split.
 """
 
-import csv
 import functools
-import io
-import json
 import math
 import sys
 import time
@@ -30,10 +27,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, plots, timing, training
+from recipes import cards, exports, inputs, models, plots, results, timing, training
 from recipes.data import images as plain
 from recipes.data import masks as data
 from recipes.data import video
@@ -84,14 +81,7 @@ def train(
     encoder: str | None = None,
     encoder_weights: Literal["imagenet"] | None = None,
     weights: str | None = None,
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a U-Net (AdamW, one warm-up and cosine cycle) and measures it on the test split, where there is one, else
     on the validation split.
@@ -129,147 +119,138 @@ def train(
         encoder: Encoder from keras.applications (mobilenet_v2, efficientnet_b0, ...) in place of our own.
         encoder_weights: Weights of that encoder: imagenet, or none.
         weights: Model to start from: a published data set's name or a .keras file; it decides the network.
-        seed: Seed of weights, order and augmentation.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of camvid or cityscapes, or of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/unet/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
     arguments = dict(locals())
-    training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
-    training.check_range(0, 1, dropout=dropout)
-    training.check_between(0, 2, class_balance=class_balance, jitter=jitter)
-    training.check_range(0, math.inf, weight_decay=weight_decay, rotation=rotation)
-    training.check_range(0, 2**31, seed=seed)
-    if not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"scale is a smallest and a largest factor, both positive, got {scale[0]:g} {scale[1]:g}")
-    if weights is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+    _check(arguments)
     environment = cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    # before the data, which may take minutes to read
-    network = {
-        "filters": filters,
-        "convolutions": convolutions,
-        "stem_stride": stem_stride,
-        "normalization": normalization,
-        "residual": residual,
-        "separable": separable,
-        "dropout": dropout,
-        "upsampling": upsampling,
-        "attention": attention,
-        "deep_supervision": deep_supervision,
-    }
-    if encoder:
-        network |= {"encoder": encoder, "encoder_weights": encoder_weights, "filters": None, "stem_stride": 1}
-    stride = stride_of(zoo.unet((None, None, channels), 1, **network)) if not (encoder or weights) else 32
-    scenes = datasets(dataset, size=size, channels=channels, data_dir=data_dir, manual_dir=manual_dir)
-    x, y = scenes.split("train")
-    num_classes = len(scenes.class_names)
-    crop = tuple(crop or (piece(side, most, stride) for side, most in zip(x.shape[1:3], (192, 256), strict=True)))
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil(batch_size / replicas) * replicas
-    batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
-    balance = data.class_weights(y, num_classes, class_balance)
+    strategy = training.prepare(setup)
+    options = _network_options(arguments)  # refused, where they do not fit, before minutes of reading data
+    stride = stride_of(zoo.unet((None, None, channels), 1, **options)) if not (encoder or weights) else 32
 
-    with strategy.scope(), training.precision(precision):
-        shape = (*crop, channels)
-        model = zoo.unet(shape, num_classes, weights=weights) if weights else zoo.unet(shape, num_classes, **network)
-        warm_up = max(1, steps * epochs // 20)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        losses = [Segmentation(cross_entropy, dice, tversky, focal, class_weights=balance) for _ in model.outputs]
-        metrics = [MeanIoU(num_classes, data.IGNORE)]
-        several = len(losses) > 1
+    # data
+    scenes = datasets(dataset, size=size, channels=channels, data_dir=setup.data_dir, manual_dir=setup.manual_dir)
+    x, y = scenes.split("train")
+    count = len(scenes.class_names)
+    crop = tuple(crop or (piece(side, most, stride) for side, most in zip(x.shape[1:3], (192, 256), strict=True)))
+    batch_size, steps, steps_per_execution = training.plan(len(y), batch_size, strategy)
+    balance = data.class_weights(y, count, class_balance)
+    sizes = {"crop": crop, "batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
+    drawn = {"scale": scale, "rotation": rotation, "flip": flip, "jitter": jitter}
+
+    with strategy.scope(), training.precision(setup.precision):
+        # network
+        model = zoo.unet((*crop, channels), count, **({"weights": weights} if weights else options))
+        outputs = len(model.outputs)
+        # optimiser: a short warm-up, a twentieth of the steps
+        total = steps * epochs
+        losses = [Segmentation(cross_entropy, dice, tversky, focal, class_weights=balance) for _ in range(outputs)]
+        metrics = [MeanIoU(count, data.IGNORE)]
         model.compile(
-            optimizer,
-            loss=losses if several else losses[0],
-            loss_weights=[0.5**index for index in range(len(losses))] if several else None,
-            metrics=[metrics, *([[]] * (len(losses) - 1))] if several else metrics,
-            # a mirrored loop of several steps fails in TensorFlow 2.21
-            steps_per_execution=1 if replicas > 1 else steps_per_execution,
+            training.adamw(learning_rate, weight_decay, steps=total, warm_up=total // 20),
+            loss=losses if outputs > 1 else losses[0],
+            # each lower level of the decoder counts half of the one above
+            loss_weights=[0.5**index for index in range(outputs)] if outputs > 1 else None,
+            metrics=[metrics, *([[]] * (outputs - 1))] if outputs > 1 else metrics,
+            steps_per_execution=steps_per_execution,
         )
+
+    # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("unet", train, arguments)
-    card = {
-        "name": "unet",
-        "builder": "unet",
-        "task": TASK,
-        "dataset": cards.dataset_entry(scenes) | {"classes": scenes.class_names, "colours": scenes.colours},
-        "image": {"size": scenes.image_shape[:2], "crop": crop, "channels": channels},
-        "parameters": without_supervision(model).count_params(),
-        "licence": {"weights": "Apache-2.0", "data": scenes.licence},
-        **environment,
-    }
+    card = _card(scenes, model, crop) | environment
     print(
         f"{scenes.name}: {len(y):,} images for training, {card['parameters']:,} parameters, "
         f"{epochs} epochs of {steps} steps on pieces of {crop[0]} x {crop[1]}"
     )
+    validation = data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
 
     def batches(first_epoch):
-        stream = data.training_batches(
-            x,
-            y,
-            crop=crop,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-            scale=scale,
-            rotation=rotation,
-            flip=flip,
-            jitter=jitter,
-        )
-        return stream.map(lambda x, y: (x, (y,) * len(losses))) if several else stream
+        return data.training_batches(x, y, first_epoch=first_epoch, **sizes, **drawn)
 
-    validation = data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
-    if several:
-        validation = validation.map(lambda x, y: (x, (y,) * len(losses)))
+    _fit(model, run, card, batches, steps, validation)
+    return _measured(run, card, scenes, batch_size, "val_mask_mean_iou" if outputs > 1 else "val_mean_iou")
+
+
+def _check(arguments):
+    """Refuses arguments of `train` that make no sense."""
+    training.check_positive(**{name: arguments[name] for name in ("epochs", "batch_size", "learning_rate")})
+    training.check_range(0, 1, dropout=arguments["dropout"])
+    training.check_between(0, 2, **{name: arguments[name] for name in ("class_balance", "jitter")})
+    training.check_range(0, math.inf, **{name: arguments[name] for name in ("weight_decay", "rotation")})
+    low, high = arguments["scale"]
+    if not 0 < low <= high:
+        raise ValueError(f"scale is a smallest and a largest factor, both positive, got {low:g} {high:g}")
+    precision = arguments["setup"].precision
+    if arguments["weights"] is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+
+
+def _network_options(arguments):
+    """What `zoo.unet` is given of the arguments of `train`."""
+    names = ("filters", "convolutions", "stem_stride", "normalization", "residual", "separable", "dropout")
+    names += ("upsampling", "attention", "deep_supervision")
+    options = {name: arguments[name] for name in names}
+    if arguments["encoder"]:  # it has filters and a stride of its own
+        chosen = {name: arguments[name] for name in ("encoder", "encoder_weights")}
+        options |= chosen | {"filters": None, "stem_stride": 1}
+    return options
+
+
+def _card(scenes, model, crop):
+    return {
+        "name": "unet",
+        "builder": "unet",
+        "task": TASK,
+        "dataset": cards.dataset_entry(scenes) | {"classes": scenes.class_names, "colours": scenes.colours},
+        "image": {"size": scenes.image_shape[:2], "crop": crop, "channels": model.input_shape[-1]},
+        "parameters": without_supervision(model).count_params(),
+        "licence": {"weights": "Apache-2.0", "data": scenes.licence},
+    }
+
+
+def _fit(model, run, card, batches, steps, validation):
+    """Fits a compiled network, every output on the same mask, and writes it as `model.keras`."""
+    outputs = len(model.outputs)
+
+    def for_all(stream):
+        return stream.map(lambda x, y: (x, (y,) * outputs)) if outputs > 1 else stream
+
     try:
-        training.fit(model, batches, run=run, epochs=epochs, steps=steps, validation=validation, monitor=None)
+        training.fit(
+            model,
+            lambda first_epoch: for_all(batches(first_epoch)),
+            run=run,
+            epochs=run.arguments["epochs"],
+            steps=steps,
+            validation=for_all(validation),
+            monitor=None,
+        )
     except KeyboardInterrupt:
         training.keep_interrupted(run, _finished(model), card)
         raise
     training.save_compact(_finished(model), run.folder / "model.keras")
-    cards.write(run.folder, card)
+
+
+def _measured(run, card, scenes, batch_size, validated):
+    """Measures what a run wrote, and gives what `train` gives back."""
     split = scenes.measured
-    segmenter = Segmenter(run.folder)
+    segmenter = Segmenter(run.folder, card=card)
     figures = measure(segmenter, scenes, split, run.folder)
-    metric = "mask_mean_iou" if several else "mean_iou"
+    # of several outputs, the mask's mean IoU is the one to show
     renamed = [{key.replace("mask_mean", "mean"): row[key] for key in row} for row in run.history]
     plots.curves(renamed, run.folder / "curves.png", metric="mean_iou")
     one = scenes.split(split)[0][0]
-    card |= figures | {
-        "files": [
-            cards.file_entry(
-                run.folder / "model.keras",
-                metrics={"mean_iou": figures["metrics"]["mean_iou"]},
-                measured_on=f"{scenes.name}, {split}, {one.shape[0]} x {one.shape[1]}",
-                latency_ms=round(timing.latency(lambda: segmenter(one)), 4),
-            )
-        ],
-        "training": cards.training_entry(
-            run, batch_size=batch_size, validation={"mean_iou": run.history[-1][f"val_{metric}"]}
-        ),
-    }
-    cards.write(run.folder, card)
-    training.finish(run)
-    print(f"{split} mean IoU {figures['metrics']['mean_iou']:.4f}; model, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
-    }
+    return results.trained(
+        run,
+        card,
+        figures,
+        metrics={"mean_iou": figures["metrics"]["mean_iou"]},
+        measured_on=f"{scenes.name}, {split}, {one.shape[0]} x {one.shape[1]}",
+        latency_ms=timing.latency(lambda: segmenter(one)),
+        message=f"{split} mean IoU {figures['metrics']['mean_iou']:.4f}",
+        batch_size=batch_size,
+        validation={"mean_iou": run.history[-1][validated]},
+    )
 
 
 def evaluate(
@@ -319,14 +300,12 @@ def evaluate(
         "test_time_augmentation": test_time_augmentation,
         **measure(segmenter, scenes, split, folder),
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(figures["per_class"]))
     height, width = scenes.image_shape[:2]
-    print(
-        f"\nmean IoU {figures['metrics']['mean_iou']:.4f}, pixel accuracy {figures['metrics']['pixel_accuracy']:.4f} "
-        f"on {figures['images']:,} images of {scenes.name} ({split}) at {height} x {width}; pictures are in {folder}"
+    message = (
+        f"mean IoU {figures['metrics']['mean_iou']:.4f}, pixel accuracy {figures['metrics']['pixel_accuracy']:.4f} "
+        f"on {figures['images']:,} images of {scenes.name} ({split}) at {height} x {width}"
     )
-    return {**figures, "output": folder}
+    return results.evaluated(folder, figures, figures["per_class"], message)
 
 
 def predict(
@@ -362,7 +341,7 @@ def predict(
     found = _listed(paths)
     segmenter = Segmenter(model, window=window, overlap=overlap, flip=test_time_augmentation == "flip")
     longest = resolution or max(segmenter.card.get("image", {}).get("size", (0, 0)))
-    folder, rows, skipped = None, [], []
+    folder, rows, skipped, taken = None, [], [], set()
     for path, named in found:
         try:
             source = video.Reader(path) if video.is_video(path) else data.read_image(path, segmenter.channels)
@@ -374,18 +353,13 @@ def predict(
             continue
         folder = folder or training.output_folder("unet", "predict", output)
         work = _segment_video if video.is_video(path) else _segment_photo
-        rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, rows))
+        rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, taken))
     if not rows:
         raise ValueError(f"none of the {len(skipped)} files is an image or video that can be read")
     plots.legend(segmenter.labels, segmenter.colours, folder / "legend.png")
-    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
     head = ("file", "width", "height", "frames", "frames per second", "overlay")
     table = [{key: row[key] for key in head} | row["area"] for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, table[0])
-    writer.writeheader()
-    writer.writerows(table)
-    training.write_text(folder / "predictions.csv", text.getvalue())
+    results.write_predictions(folder, rows, table)
     shown = [{"file": row["file"], **{name: f"{share:.1%}" for name, share in row["area"].items()}} for row in rows]
     print(cards.table(shown))
     for row in rows:
@@ -438,47 +412,38 @@ def export(
     if not same:
         print(f"{scenes.name} has other classes than the model: measured is how often a file says what the model says")
     folder = training.output_folder("unet", "export", output)
-    metadata = {
-        "name": "unet",
-        "task": TASK,
-        "input": f"uint8 image, {size[0]} x {size[1]}, {whole.channels} channels",
-        "num_classes": whole.classes,
-        "colours": whole.colours,
-        "dataset": whole.card.get("dataset", {}).get("name"),
-        "licence": whole.card.get("licence"),
-    }
-    known = scenes.split("train" if "train" in scenes.splits else split)
-    typical = data.pieces(*known, size, at_most=200)[0]
-
-    def write(path, format, quantization):
-        exporting.export(
-            network,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network, probabilities)},
-            labels=whole.labels,
-            metadata=metadata | {"quantize": quantization},
-            representative_data=typical if quantization == "int8" else None,
-        )
+    training_split = scenes.split("train" if "train" in scenes.splits else split)
+    representative = data.pieces(*training_split, size, at_most=200)[0]
 
     def measured(path):
         exported = Segmenter(path)
         found = [exported(image) for image in images]
         agreement = float(np.mean([(one == other).mean() for one, other in zip(found, reference, strict=True)]))
-        run, piece = exporting.load(path, threads=2), typical[:1]
+        run, piece = exporting.load(path, threads=2), representative[:1]
         return {
             "metrics": {metric: _mean_iou(masks, found, len(whole.labels)) if same else agreement},
             "measured_on": f"{scenes.name}, {split}, in pieces of {size[0]} x {size[1]}",
             "agreement": agreement,
-            "max_abs_difference": None if not probabilities else _difference(run, network, typical[:8]),
+            "max_abs_difference": None if not probabilities else _difference(run, network, representative[:8]),
             "latency_ms": round(timing.latency(lambda: exported.model(image=piece)), 4),
             "latency_ms_2_threads": round(timing.latency(lambda: run(image=piece)), 4),
             "size": size,
         }
 
-    card = whole.card or {"name": "unet", "task": TASK, "dataset": {"classes": whole.labels}}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    entries = exports.write_all(
+        folder,
+        files,
+        whole,
+        network=network,
+        endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network, probabilities)},
+        metadata={
+            "input": f"uint8 image, {size[0]} x {size[1]}, {whole.channels} channels",
+            "num_classes": whole.classes,
+            "colours": whole.colours,
+        },
+        representative_data=representative,
+        measured=measured,
+    )
     value = _mean_iou(masks, reference, len(whole.labels)) if same else 1.0
     print(f"\nKeras: {metric} {value:.4f} on {len(masks):,} images of {scenes.name} ({split}); files are in {folder}")
     return {
@@ -490,27 +455,22 @@ def export(
     }
 
 
-class Segmenter:
+class Segmenter(models.TrainedModel):
     """Any form of a trained U-Net: a uint8 image (height, width, channels) of any size to a mask of the same size.
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         labels: Names of the classes.
         colours: One (red, green, blue) per class.
         channels: Channels of the images.
     """
 
-    def __init__(self, model, *, window=None, overlap=0.25, flip=False):
+    name, task = "unet", TASK
+
+    def __init__(self, model, *, card=None, window=None, overlap=0.25, flip=False):
         training.check_between(0, 0.9, overlap=overlap)
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path)
+        super().__init__(model, card=card)
         self.overlap, self.flip = overlap, flip
-        dataset = self.card.get("dataset", {})
-        labels, colours = dataset.get("classes"), dataset.get("colours")
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = zoo.load(self.path)
+        if not self.exported:
             if not any(layer.name == "mask" for layer in getattr(self.model, "layers", ())):
                 raise ValueError(f"{self.path} gives no mask: it is not a U-Net")
             self.model = without_supervision(self.model)
@@ -518,13 +478,11 @@ class Segmenter:
             self.classes, self.stride = self.model.output_shape[-1], stride_of(self.model)
             self._graph = functools.lru_cache(16)(self._graph)
         else:
-            self.model = exporting.load(self.path)
             shape, dtype = self.model.inputs.get("image", ((), ""))
             if len(shape) != 4 or dtype != "uint8" or self.model.metadata.get("task") != TASK:
                 raise ValueError(f"{self.path} gives no mask: its inputs are {self.model.inputs}")
             *fixed, self.channels = shape[1:]
             self.classes, self.stride = self.model.metadata["num_classes"], 1
-            labels, colours = self.model.labels, self.model.metadata.get("colours")
         self.fixed = None if None in fixed else tuple(fixed)
         self.window = self.fixed or (None if window is None else tuple(window))
         if window is not None and self.fixed and tuple(window) != self.fixed:
@@ -532,14 +490,8 @@ class Segmenter:
         if self.window and any(side < 1 or side % self.stride for side in self.window):
             raise ValueError(f"the window must be multiples of {self.stride}, got {self.window}")
         count = max(2, self.classes)
-        self.labels = [str(label) for label in labels or range(count)]
-        self.colours = [tuple(colour) for colour in colours or data.distinct_colours(count)]
-
-    def keras_only(self):
-        """This segmenter, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
+        self.labels = [str(label) for label in self.labels or range(count)]
+        self.colours = [tuple(colour) for colour in self.about.get("colours") or data.distinct_colours(count)]
 
     def check_classes(self, scenes):
         """Refuses a data set with other classes than the model's.
@@ -619,7 +571,7 @@ class Segmenter:
         """The network for one size: Keras's bilinear layer has no graph for any size."""
         return tf.function(lambda image: self.model(image, training=False), [tf.TensorSpec((1, *shape), tf.float32)])
 
-    def piece(self, image):
+    def _piece(self, image):
         if isinstance(self.model, keras.Model):
             return self._graph(image.shape)(tf.constant(image[None] / np.float32(255))).numpy()[0]
         outputs = self.model(image=image[None])
@@ -712,16 +664,9 @@ def _listed(paths):
     return found
 
 
-def _new_name(folder, path, ending, rows):
-    """A name for a file's overlay that no other file of this call has."""
-    taken = {row["overlay"] for row in rows}
-    names = (folder / f"{path.stem}{'' if n == 1 else f'-{n}'}-overlay{ending}" for n in range(1, len(rows) + 2))
-    return next(name for name in names if str(name) not in taken)
-
-
-def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder, rows):
+def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder, taken):
     mask = segmenter.any_size(image, longest, up=bool(resolution))
-    overlay = _new_name(folder, path, ".png", rows)
+    overlay = inputs.free_name(folder, path, "-overlay.png", taken)
     plots.save_image(segmenter.overlay(image, mask, opacity), overlay)
     indexed = overlay.with_name(overlay.name.replace("-overlay", "-mask"))
     plots.save_indexed(mask, segmenter.colours, indexed)
@@ -737,8 +682,9 @@ def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder,
     }
 
 
-def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder, rows):
-    overlay, counts, number, shown = _new_name(folder, path, ".mp4", rows), np.zeros(256, np.int64), 0, 0.0
+def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder, taken):
+    overlay = inputs.free_name(folder, path, "-overlay.mp4", taken)
+    counts, number, shown = np.zeros(256, np.int64), 0, 0.0
     begun, rate = None, 0.0
     with reader as frames, video.Writer(overlay, frames.rate, frames.size) as out:
         for number, frame in enumerate(frames, start=1):

@@ -183,7 +183,8 @@ def test_the_readme_commands_are_understood(command):
     _, verb, *rest = command
     if verb != "list":
         recipe, *options = rest
-        module = importlib.import_module(f"recipes.{recipe}")
+        package = "recipes.benchmarks" if verb == "benchmark" else "recipes"
+        module = importlib.import_module(f"{package}.{recipe}")
         assert _parse(getattr(module, verb), options, "zoo") is not None
 
 
