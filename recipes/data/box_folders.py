@@ -212,6 +212,9 @@ def _coco(folder, pictures, collections):
                 merged.add(picture)
             before = entries.setdefault(picture, [])
             before += [row for row in rows[number] if row not in before] if before else rows[number]
+    unlisted = len(set(pictures) - set(stated))
+    if unlisted:
+        print(f"{unlisted} images of {folder} are in no COCO file: left out", file=sys.stderr)
     if merged:
         print(f"{len(merged)} images are in more than one COCO file: merged by box and class", file=sys.stderr)
     splits = {split: [(one, _reader(one), rows) for one, rows in found.items()] for split, found in splits.items()}
