@@ -5,6 +5,7 @@ They say which images there are and what is on them; `recipes.data.boxes` reads 
 
 import io
 import json
+import os
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data import images
+from recipes.data.splits import Finder, folder_split, pair, split_of, split_word, walk
 
 OFFLINE = "without a network: --dataset scenes, or --dataset FOLDER in the form of Pascal VOC, COCO or YOLO"
 
@@ -27,6 +29,7 @@ class Source:
             (left, top, right, lower, class name) in its pixels, or in shares of its sides where `relative`.
         relative: Whether boxes are given in shares of the image's sides.
         faults: Boxes that were dropped already, by kind.
+        stated: File to the (width, height) that its boxes are meant for, where the labels say it.
     """
 
     name: str
@@ -37,97 +40,83 @@ class Source:
     form: str = ""
     relative: bool = False
     faults: dict = field(default_factory=dict)
+    stated: dict = field(default_factory=dict)
 
 
 def read(folder, unlabelled, wanted):
     """The `Source` of a folder, whose form its files tell."""
-    paths = sorted(path for path in folder.rglob("*") if not any(p[0] == "." for p in path.relative_to(folder).parts))
+    paths = walk(folder)
     pictures = [path for path in paths if path.suffix.lower() in images.SUFFIXES]
     if not pictures:
         raise ValueError(f"{folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
     xml = [path for path in paths if path.suffix.lower() == ".xml"]
     collections = [path for path in paths if path.suffix.lower() == ".json"]
-    texts = [path for path in paths if path.suffix.lower() == ".txt" and _is_labels(path)]
+    stems = {path.stem for path in pictures}
+    texts = [path for path in paths if path.suffix.lower() == ".txt" and _is_labels(path, stems)]
     if xml:
-        return _voc(folder, pictures, xml, wanted)
+        return _voc(folder, pictures, xml, paths, wanted)
     collections = {path: _read_json(path) for path in collections}  # one that does not parse is named
     collections = {path: value for path, value in collections.items() if _is_coco(value)}
     if collections:
         return _coco(folder, pictures, collections)
     if texts:
-        return _yolo(folder, pictures, texts, unlabelled)
+        return _yolo(folder, pictures, texts, paths, unlabelled)
     raise ValueError(
         f"{folder} has images but no boxes: Pascal VOC has Annotations/*.xml, COCO a .json with images, annotations "
         "and categories, YOLO labels/*.txt beside images/"
     )
 
 
-def _split_of(path, folder):
-    """The split that a path's folders speak of, or None."""
-    names = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-    for part in reversed(path.relative_to(folder).parts):
-        word = "".join(mark for mark in Path(part).stem.lower() if mark.isalpha() or mark == "_")
-        for token in word.split("_"):
-            if token in names:
-                return names[token]
-    return None
-
-
-def _by_stem(paths):
-    """Files by their name without suffix; the same name may occur in several folders."""
-    found = {}
+def _voc(folder, pictures, xml, paths, wanted):
+    of = pair(xml, pictures, folder)
+    roots = {}
     for path in paths:
-        found.setdefault(path.stem, []).append(path)
-    return found
-
-
-def _nearest(found, path, folder):
-    """Of the files with a path's stem, the one whose split is the same."""
-    candidates = found.get(path.stem, [])
-    same = [one for one in candidates if _split_of(one, folder) == _split_of(path, folder)]
-    return (same or candidates or [None])[0]
-
-
-def _voc(folder, pictures, xml, wanted):
-    by_stem = _by_stem(pictures)
-    labels = _by_stem(xml)
-    lists = sorted(folder.rglob("ImageSets/Main/*.txt"))
-    lists = {path.stem: path for path in lists if path.stem in ("train", "val", "trainval", "test")}
-    if "train" in lists and "trainval" in lists:
-        lists.pop("trainval")  # the two together
+        word = "trainval" if path.stem == "trainval" else split_word(path.stem)
+        if word and path.suffix == ".txt" and path.parts[-3:-1] == ("ImageSets", "Main"):
+            roots.setdefault(path.parents[2], {})[word] = path
     pairs = {}
-    if lists:
-        lists = {{"val": "validation", "trainval": "train"}.get(stem, stem): path for stem, path in lists.items()}
+    for root, lists in roots.items():  # one for each year
+        find = Finder([path.with_suffix("") for path in xml if path.is_relative_to(root)], root)
+        both = lists.pop("trainval", None)  # the two together
+        if both and "train" not in lists:
+            lists["train"] = both
+        here = {}
         for split, path in lists.items():
             if split not in needed(wanted, lists):  # the files of a split that nobody asked for may be elsewhere
                 continue
             names = [line.split()[0] for line in _text(path).splitlines() if line.strip()]
-            names = [name if name in labels else Path(name).stem for name in names]  # some write the suffix
             for name in names:
-                if name not in labels:
+                found = find(name, root, path) or find(str(Path(name).with_suffix("")), root, path)  # or with a suffix
+                if found is None:
                     raise ValueError(f"{path} names {name}, which has no annotation {name}.xml")
-                if name not in by_stem:
-                    raise ValueError(f"{labels[name][0]} has no image {name}.* in {folder}")
-            pairs[split] = [(by_stem[name][0], labels[name][0]) for name in names]
-        if "train" in pairs and lists["train"].stem == "trainval":  # what is validated on is not trained on
-            pairs["train"] = [pair for pair in pairs["train"] if pair not in pairs.get("validation", ())]
-    else:
+                found = found.with_name(found.name + ".xml")
+                if found not in of:
+                    raise ValueError(f"{found} has no image {found.stem}.* in {folder}")
+                here.setdefault(split, []).append((of[found], found))
+        if "train" in here and lists["train"] == both:  # what is validated on is not trained on
+            here["train"] = [pair for pair in here["train"] if pair not in here.get("validation", ())]
+        for split, found in here.items():
+            pairs.setdefault(split, []).extend(found)
+    if not roots:
         for path in xml:
-            picture = _nearest(by_stem, path, folder)
-            if picture is None:
+            if path not in of:
                 raise ValueError(f"{path} has no image {path.stem}.* in {folder}")
-            pairs.setdefault(_split_of(path, folder) or "train", []).append((picture, path))
-        without = [path for path in pictures if path.stem not in labels]
+            split = folder_split(path, folder) or folder_split(of[path], folder) or "train"
+            pairs.setdefault(split, []).append((of[path], path))
+        without = sorted(set(pictures) - set(of.values()))
         if without:
             raise ValueError(f"{without[0]} has no annotation {without[0].stem}.xml in {folder}")
-    splits, names = {}, set()
+    splits, names, stated = {}, set(), {}
     for split, entries in pairs.items():
         splits[split] = []
         for picture, annotation in entries:
-            rows = _read_xml(annotation)
+            rows, size = _read_xml(annotation)
             names.update(row[4] for row in rows)
+            stated[picture] = (*size, annotation)
             splits[split].append((picture, _reader(picture), rows))
-    return Source(folder.resolve().name, tuple(sorted(names)), splits, form="Pascal VOC", licence=_licence(folder))
+    source = Source(folder.resolve().name, tuple(sorted(names)), splits, form="Pascal VOC", licence=_licence(folder))
+    source.stated = stated
+    return source
 
 
 def needed(wanted, present):
@@ -162,12 +151,17 @@ def _read_xml(path):
         if not (name or "").strip():
             raise ValueError(f"{path}: object {len(rows) + 1} has no name")
         rows.append((*sides, name.strip()))
-    return rows
+    return rows, tuple(_size(root.findtext(f"size/{key}")) for key in ("width", "height"))
+
+
+def _size(value):
+    """A stated width or height; 0 where it says nothing."""
+    return float(value) if value is not None and _is_number(value) else 0
 
 
 def _read_json(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON that can be read: {error}") from None
 
@@ -179,10 +173,7 @@ def _is_coco(value):
 
 
 def _coco(folder, pictures, collections):
-    by_name = {}
-    for path in pictures:
-        by_name.setdefault(path.name, []).append(path)
-    splits, names, crowds = {}, [], 0
+    find, splits, names, crowds, stated, merged = Finder(pictures, folder), {}, [], 0, {}, set()
     for path, value in collections.items():
         try:
             labels = {item["id"]: str(item["name"]) for item in value["categories"]}
@@ -196,18 +187,37 @@ def _coco(folder, pictures, collections):
                 left, top, width, height = _numbers(item["bbox"], path)
                 label = labels.get(item["category_id"], f"category {item['category_id']}")
                 rows[item["image_id"]].append((left, top, left + width, top + height, label))
-            listed = [(item["id"], Path(item["file_name"]).name) for item in value["images"]]
+            listed = [
+                (item["id"], str(item["file_name"]), _size(item.get("width")), _size(item.get("height")))
+                for item in value["images"]
+            ]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not COCO: an entry lacks {error}") from None
         used = {name for found in rows.values() for *_, name in found}
         names += [name for name in labels.values() if name not in names and name in used]
-        entries = splits.setdefault(_split_of(path, folder) or "train", [])
-        for number, file in listed:
-            if file not in by_name:
+        own = split_of((*path.relative_to(folder).parts[:-1], path.stem))
+        mine = {}
+        for number, file, *size in listed:
+            picture = find(file, path.parent, path, own)
+            if picture is None:
                 raise ValueError(f"{path} lists the image {file}, which is not in {folder}")
-            near = [one for one in by_name[file] if _split_of(one, folder) == _split_of(path, folder)]
-            picture = (near or by_name[file])[0]
-            entries.append((picture, _reader(picture), rows[number]))
+            if picture in mine:
+                raise ValueError(f"{path} lists {mine[picture]} and {file}, and both are {picture}")
+            mine[picture] = file
+            if picture in stated and all(stated[picture][:2]) and stated[picture][:2] != tuple(size):
+                raise ValueError(f"{picture} has another width and height in {path} than in {stated[picture][2]}")
+            stated[picture] = (*size, path)
+            entries = splits.setdefault(own or folder_split(picture, folder) or "train", {})
+            if picture in entries:
+                merged.add(picture)
+            before = entries.setdefault(picture, [])
+            before += [row for row in rows[number] if row not in before] if before else rows[number]
+    unlisted = len(set(pictures) - set(stated))
+    if unlisted:
+        print(f"{unlisted} images of {folder} are in no COCO file: left out", file=sys.stderr)
+    if merged:
+        print(f"{len(merged)} images are in more than one COCO file: merged by box and class", file=sys.stderr)
+    splits = {split: [(one, _reader(one), rows) for one, rows in found.items()] for split, found in splits.items()}
     return Source(
         folder.resolve().name,
         tuple(names),
@@ -215,6 +225,7 @@ def _coco(folder, pictures, collections):
         form="COCO",
         licence=_licence(folder),
         faults={"dropped: crowd": crowds} if crowds else {},
+        stated=stated,
     )
 
 
@@ -226,14 +237,15 @@ def _numbers(box, path):
     return left, top, width, height
 
 
-def _is_labels(path):
-    """Whether a text file lies where labels of the YOLO form lie, or begins like one."""
-    if path.stem.lower() in ("classes", "obj", "names", "train", "val", "test", "trainval", "readme", "requirements"):
+def _is_labels(path, stems):
+    """Whether a text file is one of labels: named as a picture is, or with a line as labels have it."""
+    if path.stem.lower() in ("classes", "obj", "names", "labels", "readme", "requirements"):
         return False
-    if any("label" in part.lower() for part in path.parts[:-1]):
-        return True
-    first = path.read_text(encoding="utf-8", errors="replace").split("\n")[0].split()
-    return len(first) == 5 and all(_is_number(word) for word in first)
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    words = [line.split() for line in lines if line.strip()]
+    if split_word(path.stem) and any(Path(row[-1]).suffix.lower() in images.SUFFIXES for row in words):
+        return False  # a list of pictures
+    return path.stem in stems or any(len(row) == 5 and all(map(_is_number, row)) for row in words)
 
 
 def _is_number(word):
@@ -243,16 +255,20 @@ def _is_number(word):
         return False
 
 
-def _yolo(folder, pictures, texts, unlabelled):
-    by_stem, labels = _by_stem(pictures), _by_stem(texts)
+def _yolo(folder, pictures, texts, paths, unlabelled):
+    of = pair(texts, pictures, folder)
+    labels = {picture: path for path, picture in of.items()}
+    given = _given_splits(folder, pictures, paths)
+    if given:
+        pictures = sorted({path for found in given.values() for path in found})
     names = _yolo_names(folder)
     splits, top = {}, -1
     for path in texts:
-        if path.stem not in by_stem:
+        if path not in of:
             raise ValueError(f"{path} has no image {path.stem}.* in {folder}")
     without = []
     for picture in pictures:
-        path = _nearest(labels, picture, folder)
+        path = labels.get(picture)
         rows = []
         if path is None:
             without.append(picture)
@@ -261,7 +277,9 @@ def _yolo(folder, pictures, texts, unlabelled):
         else:
             rows = _read_yolo(path)
             top = max([top, *(row[4] for row in rows)])
-        splits.setdefault(_split_of(picture, folder) or "train", []).append((picture, _reader(picture), rows))
+        own = folder_split(picture, folder) or (path and folder_split(path, folder)) or "train"
+        for split in [split for split in given if picture in given[split]] or [own]:
+            splits.setdefault(split, []).append((picture, _reader(picture), rows))
     if without and unlabelled == "refuse":
         raise ValueError(
             f"{without[0]} has no label file {without[0].stem}.txt ({len(without)} images have none): where nothing is "
@@ -293,30 +311,98 @@ def _read_yolo(path):
     return rows
 
 
+def _given_splits(folder, pictures, paths):
+    """Split to its pictures as data.yaml, obj.data or train.txt and valid.txt say it; {} where none does."""
+    find, entries = Finder(pictures, folder), []
+    for path in sorted(folder.glob("*.data")):  # darknet: train = data/train.txt
+        pairs = [line.split("=", 1) for line in _text(path).splitlines() if "=" in line]
+        entries += [(split_word(key.strip()), value.strip(), path, path.parent) for key, value in pairs]
+    for path, value in _yamls(folder):
+        base = path.parent / str(value.get("path") or ".")
+        for key, given in value.items():
+            given = given if isinstance(given, list) else [given]
+            entries += [(split_word(key), str(one), path, base) for one in given if one and split_word(key)]
+    entries = [entry for entry in entries if entry[0]]
+    if not entries:
+        lists = [path for path in paths if path.suffix == ".txt" and split_word(path.stem)]
+        lists = [path for path in lists if Path(_text(path).strip()).suffix.lower() in images.SUFFIXES]
+        entries = [(split_word(path.stem), str(path.relative_to(folder)), path, folder) for path in lists]
+    given = {}
+    for split, name, where, base in entries:
+        name = name.replace("\\", "/")
+        bare = "/".join(part for part in name.split("/") if part not in ("", ".", ".."))  # Roboflow: ../train/images
+        tried = [base / name, where.parent / name, folder / bare]
+        if name.endswith(".txt"):
+            tried.append(folder / bare.partition("/")[2])  # CVAT: data/train.txt
+        place = next((one for one in tried if one.is_file() or _within(one, find.real, folder)), None)
+        if name in (".", "./"):
+            place = base if base.exists() else folder
+        if place is None:
+            print(f"{where} names {name} for {split}, which is not there: left out", file=sys.stderr)
+            continue
+        found = given.setdefault(split, set())
+        if place.is_dir():
+            real = os.path.realpath(place) + os.sep
+            found.update(path for key, path in find.real.items() if key.startswith(real))
+            continue
+        for line in filter(str.strip, _text(place).splitlines()):
+            picture = find(line, place.parent, place, split)
+            if picture is None:
+                raise ValueError(f"{place} names {line.strip()}, which is not in {folder}")
+            found.add(picture)
+    given = {split: found for split, found in given.items() if found}
+    left = len(set(pictures).difference(*given.values())) if given else 0
+    if left:
+        print(f"{left} images are in no split that {entries[0][2]} names: left out", file=sys.stderr)
+    return given
+
+
+def _within(place, real, folder):
+    """Whether a place is a folder below another one, with pictures."""
+    start = os.path.realpath(place)
+    return start != os.path.realpath(folder) and any(key.startswith(start + os.sep) for key in real)
+
+
+def _yamls(folder):
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        import yaml
+
+        try:
+            value = yaml.safe_load(_text(path))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}") from None
+        if isinstance(value, dict):
+            yield path, value
+
+
 def _yolo_names(folder):
     """Names of the classes, from data.yaml, classes.txt, obj.names or the like; none where there is no such file."""
-    for pattern in ("*.yaml", "*.yml"):
-        for path in sorted(folder.glob(pattern)):
-            import yaml
-
+    for path, value in _yamls(folder):
+        names = value.get("names")
+        if isinstance(names, dict):
             try:
-                value = yaml.safe_load(_text(path))
-            except yaml.YAMLError as error:
-                raise ValueError(f"{path} is not YAML that can be read: {' '.join(str(error).split())}") from None
-            names = value.get("names") if isinstance(value, dict) else None
-            if isinstance(names, dict):
-                names = [names[key] for key in sorted(names)]
-            if names:
-                return tuple(map(str, names))
+                names = {int(str(key)): name for key, name in names.items()}
+            except ValueError:
+                raise ValueError(f"{path}: the keys of names are numbers of classes, got {list(names)[:3]}") from None
+            if names and not 0 <= min(names) <= max(names) < 100_000:
+                raise ValueError(f"{path}: the keys of names are numbers of classes from 0, got {min(names)}")
+            names = [names.get(number, "") for number in range(max(names, default=-1) + 1)]
+        if names:
+            return _named(names)
     for name in ("classes.txt", "obj.names", "labels.txt"):
-        for path in sorted(folder.rglob(name)):
-            return tuple(line.strip() for line in _text(path).splitlines() if line.strip())
+        for path in [path for path in walk(folder) if path.name == name]:
+            return _named(_text(path).rstrip().splitlines())
     return ()
+
+
+def _named(names):
+    """Names of classes; one left blank keeps its place."""
+    return tuple(str(name).strip() or f"class {number}" for number, name in enumerate(names))
 
 
 def _text(path):
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text") from None
 

@@ -167,7 +167,7 @@ def _prepare(source, image_size, wanted, splits):
         entries = {name: entries[name] for name in (name.rstrip("?") for name in splits) if name in entries}
     faults = dict(source.faults)
     found = {
-        name: _read(rows, image_size, class_names, set(source.class_names), source.relative, faults)
+        name: _read(rows, image_size, class_names, set(source.class_names), source, faults)
         for name, rows in entries.items()
     }
     if not any(len(boxes) for split in found.values() for boxes in split.boxes):
@@ -201,7 +201,7 @@ def _cut(entries):
     return entries | dict(zip(("train", "validation"), parts, strict=True))
 
 
-def _read(rows, image_size, class_names, known, relative, faults):
+def _read(rows, image_size, class_names, known, source, faults):
     """Reads and shrinks images, and brings their boxes along."""
     shape = (len(rows), *image_size, 3)
     if np.prod(shape) > IN_MEMORY:
@@ -214,13 +214,15 @@ def _read(rows, image_size, class_names, known, relative, faults):
     boxes = [None] * len(rows)
 
     def one(index):
-        _, read, objects = rows[index]
+        file, read, objects = rows[index]
         image = read()
         originals[index] = image.height, image.width
         small = shrink(image, image_size)
         sizes[index] = small.shape[:2]
         pixels[index, : small.shape[0], : small.shape[1]] = small
-        unit = (1, 1) if not relative else (image.width, image.height)
+        unit = (1, 1) if not source.relative else (image.width, image.height)
+        if file in source.stated:
+            objects = _as_shown(objects, image.size, file, *source.stated[file])
         rows_in_pixels = [(x1 * unit[0], y1 * unit[1], x2 * unit[0], y2 * unit[1], n) for x1, y1, x2, y2, n in objects]
         kept, wrong = clean(rows_in_pixels, (image.height, image.width), class_names, known)
         scale = np.array([small.shape[1] / image.width, small.shape[0] / image.height] * 2 + [1], np.float32)
@@ -232,6 +234,35 @@ def _read(rows, image_size, class_names, known, relative, faults):
             for kind, count in wrong.items():
                 faults[kind] = faults.get(kind, 0) + count
     return Split(pixels, sizes, originals, boxes, [str(file) for file, _, _ in rows])
+
+
+def _as_shown(rows, size, file, width, height, where):
+    """Boxes meant for an image of a stated width and height on the image as it is shown: turned upright, of `size`."""
+    if not (width > 0 and height > 0) or (width, height) == size:
+        return rows
+
+    def alike(shown):
+        scale = shown[0] / width, shown[1] / height
+        tolerance = max(1, *scale)  # sides are rounded
+        return abs(width * scale[1] - shown[0]) <= tolerance or abs(height * scale[0] - shown[1]) <= tolerance
+
+    with Image.open(file) as image:  # the head alone
+        turn = image.getexif().get(0x0112, 1)
+    turned = turn in (5, 6, 7, 8) and alike(size[::-1]) and not alike(size)
+    if not turned and not alike(size):
+        raise ValueError(
+            f"{where} says that {file} is {width:g} x {height:g}, but it is {size[0]} x {size[1]}: accepted are its "
+            "size, one in proportion, or that before EXIF turns it"
+        )
+    found = []
+    for left, top, right, lower, name in rows:
+        x, y = (left / width, right / width), (top / height, lower / height)
+        if turned:
+            x, y = y, x
+            x = (1 - x[1], 1 - x[0]) if turn in (6, 7) else x
+            y = (1 - y[1], 1 - y[0]) if turn in (7, 8) else y
+        found.append((x[0] * size[0], y[0] * size[1], x[1] * size[0], y[1] * size[1], name))
+    return found
 
 
 def clean(rows, size, class_names, known):
