@@ -16,7 +16,6 @@ import csv
 import io
 import json
 import math
-import resource
 import sys
 import tempfile
 import time
@@ -768,13 +767,21 @@ def measure_full_network(batch_size=16, **options):
         found = timed("first run", lambda: run(image=pixels))["probabilities"]
         timed("next run", lambda: run(image=pixels))
     difference = float(np.abs(found - model(pixels / np.float32(255), training=False)).max())
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "parameters": model.count_params(),
         **seconds,
         "loss": loss,
         "max difference": difference,
         "tflite bytes": size,
-        "memory bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "converter memory bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit,
+        "memory bytes": _peak_memory("RUSAGE_SELF"),
+        "converter memory bytes": _peak_memory("RUSAGE_CHILDREN"),
     }
+
+
+def _peak_memory(whose):
+    """Most bytes that this process or its children have held, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(getattr(resource, whose)).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -87,7 +87,6 @@ def train(
     training.check_range(0, math.inf, augment=augment, weight_decay=weight_decay)
     if weights is not None and setup.precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={setup.precision}")
-    environment = cards.environment()
     strategy = training.prepare(setup)
 
     # data
@@ -95,8 +94,7 @@ def train(
     x, y = images.split("train")
     num_classes = len(images.class_names)
     # a small set still gets 32 steps per epoch
-    plan = training.plan(len(y), batch_size or min(128, max(1, len(y) // 32)), strategy)
-    batch_size, steps, steps_per_execution = plan
+    batch_size, steps, per_execution = training.plan(len(y), batch_size or min(128, max(1, len(y) // 32)), strategy)
     epochs = epochs or max(30, math.ceil(1000 / steps))
 
     def batches(first_epoch):
@@ -126,26 +124,17 @@ def train(
             dropout=dropout,
             weights=weights,
         )
-        # optimiser: a fifth of warm-up lets so high a learning rate hold
-        total = steps * epochs
+        # optimiser; a fifth of warm-up lets so high a learning rate hold
         model.compile(
-            training.adamw(learning_rate, weight_decay, steps=total, warm_up=total // 5),
+            training.adamw(learning_rate, weight_decay, steps=steps * epochs, warm_up=steps * epochs // 5),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
             metrics=["accuracy"],
-            steps_per_execution=steps_per_execution,
+            steps_per_execution=per_execution,
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("mnist_cnn", train, arguments)
-    card = {
-        "name": "mnist_cnn",
-        "builder": "mnist_cnn",
-        "task": TASK,
-        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": image_data.border(x)},
-        "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
-        **environment,
-    }
+    card = _card(images, model) | cards.environment()
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
     validation = image_data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
     best = {"monitor": "val_accuracy", "mode": "max", "patience": patience}
@@ -155,22 +144,33 @@ def train(
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
     training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
-
     classifier = Classifier(run.folder, card=card)
     figures = measure(classifier, *images.split("test"), images.class_names, run.folder)
     plots.curves(run.history, run.folder / "curves.png")
-    one = images.split("test")[0][:1]
     return results.trained(
         run,
         card,
         figures,
         metrics={"accuracy": figures["metrics"]["accuracy"]},
         measured_on=f"{images.name}, test",
-        latency_ms=timing.latency(lambda: classifier(one)),
+        latency_ms=timing.latency(lambda: classifier(images.split("test")[0][:1])),
         message=f"test accuracy {figures['metrics']['accuracy']:.4f}",
         batch_size=batch_size,
         validation={"accuracy": max(row["val_accuracy"] for row in run.history)},
     )
+
+
+def _card(images, model):
+    """What the card says before anything is measured."""
+    return {
+        "name": "mnist_cnn",
+        "builder": "mnist_cnn",
+        "task": TASK,
+        "dataset": cards.dataset_entry(images)
+        | {"classes": images.class_names, "border": image_data.border(images.split("train")[0])},
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": images.licence},
+    }
 
 
 def evaluate(
