@@ -17,8 +17,6 @@ import io
 import json
 import math
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -708,80 +706,3 @@ def _begin_second_phase(model, run):
         for name in ("best.keras", f"epoch-{first:04}.keras"):
             training.save_model(model, run.backup / name)
     return first
-
-
-def torch_alexnet(width, outputs):
-    """The one-column AlexNet in PyTorch: names and order of its weights are those of torchvision's."""
-    from torch import nn
-
-    one, two, three, four, five = (max(2, 2 * round(count * width / 2)) for count in (64, 192, 384, 256, 256))
-    units = max(2, 2 * round(2048 * width))
-
-    class Network(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.features = nn.Sequential(
-                nn.Conv2d(3, one, 11, stride=4, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-                nn.Conv2d(one, two, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-                nn.Conv2d(two, three, 3, padding=1), nn.ReLU(inplace=True),
-                nn.Conv2d(three, four, 3, padding=1), nn.ReLU(inplace=True),
-                nn.Conv2d(four, five, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-            )  # fmt: skip
-            self.avgpool = nn.AdaptiveAvgPool2d(6)
-            self.classifier = nn.Sequential(
-                nn.Dropout(0.5), nn.Linear(36 * five, units), nn.ReLU(inplace=True),
-                nn.Dropout(0.5), nn.Linear(units, units), nn.ReLU(inplace=True), nn.Linear(units, outputs),
-            )  # fmt: skip
-
-        def forward(self, x):
-            return self.classifier(self.avgpool(self.features(x)).flatten(1))
-
-    return Network()
-
-
-def measure_full_network(batch_size=16, **options):
-    """Builds AlexNet of 2012 with 1000 classes, trains one step, converts it to TFLite and runs that once.
-
-    Returns:
-        Seconds of each step, the bytes of the file, and the most memory in bytes of this process and its converter.
-    """
-    seconds = {}
-
-    def timed(name, work):
-        start = time.perf_counter()
-        result = work()
-        seconds[f"{name} seconds"] = round(time.perf_counter() - start, 2)
-        return result
-
-    random = np.random.default_rng(0)
-    model = timed("build", lambda: zoo.alexnet(**options))
-    x = random.random((batch_size, *model.input_shape[1:]), np.float32)
-    y = np.eye(model.output_shape[-1], dtype=np.float32)[random.integers(0, model.output_shape[-1], batch_size)]
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "categorical_crossentropy", jit_compile=False)
-    loss = timed(f"first step of {batch_size} images,", lambda: float(model.train_on_batch(x, y)))
-    timed("next step,", lambda: model.train_on_batch(x, y))
-    with tempfile.TemporaryDirectory() as folder:
-        path = timed("conversion", lambda: exporting.export(model, Path(folder, "alexnet.tflite")))
-        size, run = path.stat().st_size, exporting.load(path)
-        pixels = np.uint8(255 * x[:1])
-        found = timed("first run", lambda: run(image=pixels))["probabilities"]
-        timed("next run", lambda: run(image=pixels))
-    difference = float(np.abs(found - model(pixels / np.float32(255), training=False)).max())
-    return {
-        "parameters": model.count_params(),
-        **seconds,
-        "loss": loss,
-        "max difference": difference,
-        "tflite bytes": size,
-        "memory bytes": _peak_memory("RUSAGE_SELF"),
-        "converter memory bytes": _peak_memory("RUSAGE_CHILDREN"),
-    }
-
-
-def _peak_memory(whose):
-    """Most bytes that this process or its children have held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(getattr(resource, whose)).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
