@@ -19,7 +19,6 @@ The settings were chosen by leaving out speakers, the last ones with all their r
 
 import csv
 import io
-import json
 import math
 import sys
 from pathlib import Path
@@ -31,10 +30,10 @@ import soundfile
 import tensorflow as tf
 from scipy import signal
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, plots, timing, training
+from recipes import cards, exports, inputs, models, plots, results, timing, training
 from recipes.data import audio as data
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
@@ -75,14 +74,7 @@ def train(
     blocks: int = 2,
     dropout: float = 0.2,
     weights: str | None = None,
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a sound classifier (AdamW, one warm-up and cosine cycle) and measures it on the test split.
 
@@ -113,144 +105,110 @@ def train(
         blocks: Residual blocks per stage of depthwise.
         dropout: Share of the last features dropped in training.
         weights: Model to start from: a published data set's name or a .keras file; it decides the network.
-        seed: Seed of weights, order and augmentation.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/spectrogram_cnn/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
     arguments = dict(locals())
-    training.check_positive(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, window=window, stride=stride
-    )
-    training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
-    training.check_range(0, math.inf, weight_decay=weight_decay)
-    training.check_between(0, 2, augment=augment, spec_augment=spec_augment)
-    training.check_between(0, 0.5, mixup=mixup)
-    training.check_range(0, 2**31, seed=seed)
-    if weights is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+    _check(arguments)
     environment = cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    sounds = datasets(
-        dataset,
-        sample_rate=sample_rate,
-        seconds=seconds,
-        channel=channel,
-        long=long,
-        split_by=split_by,
-        test_speaker=test_speaker,
-        data_dir=data_dir,
-        manual_dir=manual_dir,
-    )
-    x, y = sounds.split("train")
-    num_classes = len(sounds.class_names)
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(32, max(1, len(y) // 20))) / replicas) * replicas
-    batch_size, steps, steps_per_execution = training.execution_plan(len(y), batch_size)
-    epochs = epochs or 60
+    strategy = training.prepare(setup)
 
-    with strategy.scope(), training.precision(precision):
-        model = zoo.spectrogram_cnn(
-            (sounds.samples,),
-            num_classes,
-            sample_rate=sounds.sample_rate,
-            window=round(window * sounds.sample_rate),
-            stride=round(stride * sounds.sample_rate),
-            frontend=frontend,
-            mel_bins=mel_bins,
-            architecture=architecture,
-            filters=filters,
-            blocks=blocks,
-            dropout=dropout,
-            augment=spec_augment,
-            weights=weights,
-        )
-        warm_up = max(1, steps * epochs // 5)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        model.compile(
-            optimizer,
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
-            metrics=["accuracy"],
-            # a mirrored loop of several steps fails in TensorFlow 2.21
-            steps_per_execution=1 if replicas > 1 else steps_per_execution,
-        )
-    run = training.start("spectrogram_cnn", train, arguments)
-    card = {
-        "name": "spectrogram_cnn",
-        "builder": "spectrogram_cnn",
-        "task": TASK,
-        "dataset": cards.dataset_entry(sounds) | {"classes": sounds.class_names},
-        "sound": {"sample_rate": sounds.sample_rate, "seconds": seconds, "channel": channel, "long": long},
-        "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": sounds.licence},
-        **environment,
-    }
-    if split_by == "speaker":
-        card["dataset"]["test_speakers"] = sorted(set(sounds.groups["test"]))
-    print(f"{sounds.name}: {len(y):,} sounds for training, {model.count_params():,} parameters, {epochs} epochs")
+    # data
+    sound = {"sample_rate": sample_rate, "seconds": seconds, "channel": channel, "long": long}
+    folders = {"data_dir": setup.data_dir, "manual_dir": setup.manual_dir}
+    sounds = datasets(dataset, **sound, split_by=split_by, test_speaker=test_speaker, **folders)
+    x, y = sounds.split("train")
+    about = {"num_classes": len(sounds.class_names), "sample_rate": sounds.sample_rate}
+    # a small set still gets 20 steps per epoch
+    batch_size, steps, per_execution = training.plan(len(y), batch_size or min(32, max(1, len(y) // 20)), strategy)
+    epochs = epochs or 60
+    sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
 
     def batches(first_epoch):
-        return data.training_batches(
-            x,
-            y,
-            num_classes=num_classes,
-            sample_rate=sounds.sample_rate,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-            augment=augment,
-            mixup=mixup,
+        return data.training_batches(x, y, **about, **sizes, first_epoch=first_epoch, augment=augment, mixup=mixup)
+
+    with strategy.scope(), training.precision(setup.precision):
+        # network
+        model = zoo.spectrogram_cnn((sounds.samples,), **about, **_network_options(arguments, sounds.sample_rate))
+        # optimiser: a fifth of warm-up lets so high a learning rate hold
+        total = steps * epochs
+        model.compile(
+            training.adamw(learning_rate, weight_decay, steps=total, warm_up=total // 5),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing),
+            metrics=["accuracy"],
+            steps_per_execution=per_execution,
         )
 
-    validation = data.evaluation_batches(*sounds.split("validation"), num_classes=num_classes)
+    # machine: a run folder, and a fit that can be killed and resumed
+    run = training.start("spectrogram_cnn", train, arguments)
+    card = _card(sounds, model, arguments) | environment
+    print(f"{sounds.name}: {len(y):,} sounds for training, {model.count_params():,} parameters, {epochs} epochs")
+    validation = data.evaluation_batches(*sounds.split("validation"), num_classes=len(sounds.class_names))
     try:
         training.fit(model, batches, run=run, epochs=epochs, steps=steps, validation=validation, monitor=None)
     except KeyboardInterrupt:
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
     training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
-    cards.write(run.folder, card)
-    classifier = Classifier(run.folder)
-    figures = measure(classifier, *sounds.split("test"), sounds.class_names, run.folder, groups=sounds.groups["test"])
-    plots.curves(run.history, run.folder / "curves.png")
-    one = sounds.split("test")[0][:1]
-    card |= figures | {
-        "files": [
-            cards.file_entry(
-                run.folder / "model.keras",
-                metrics={"accuracy": figures["metrics"]["accuracy"]},
-                measured_on=f"{sounds.name}, test",
-                latency_ms=round(timing.latency(lambda: classifier(one)), 4),
-            )
-        ],
-        "training": cards.training_entry(
-            run,
-            batch_size=batch_size,
-            validation={"accuracy": run.history[-1]["val_accuracy"]},
-        ),
-    }
-    cards.write(run.folder, card)
-    training.finish(run)
-    print(f"test accuracy {figures['metrics']['accuracy']:.4f}; model, card and pictures are in {run.folder}")
+    return _measured(run, card, sounds, batch_size)
+
+
+def _check(arguments):
+    """Refuses arguments of `train` that make no sense."""
+
+    def named(*names):
+        return {name: arguments[name] for name in names}
+
+    training.check_positive(**named("epochs", "batch_size", "learning_rate", "window", "stride"))
+    training.check_range(0, 1, **named("label_smoothing", "dropout"))
+    training.check_range(0, math.inf, **named("weight_decay"))
+    training.check_between(0, 2, **named("augment", "spec_augment"))
+    training.check_between(0, 0.5, **named("mixup"))
+    precision = arguments["setup"].precision
+    if arguments["weights"] is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+
+
+def _network_options(arguments, sample_rate):
+    """What `zoo.spectrogram_cnn` is given of the arguments of `train`, the seconds as samples."""
+    names = ("frontend", "mel_bins", "architecture", "filters", "blocks", "dropout", "weights")
+    samples = {name: round(arguments[name] * sample_rate) for name in ("window", "stride")}
+    return {name: arguments[name] for name in names} | samples | {"augment": arguments["spec_augment"]}
+
+
+def _card(sounds, model, arguments):
+    """What the card says before anything is measured."""
+    about = cards.dataset_entry(sounds) | {"classes": sounds.class_names}
+    if arguments["split_by"] == "speaker":
+        about["test_speakers"] = sorted(set(sounds.groups["test"]))
     return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
+        "name": "spectrogram_cnn",
+        "builder": "spectrogram_cnn",
+        "task": TASK,
+        "dataset": about,
+        "sound": {"sample_rate": sounds.sample_rate}
+        | {name: arguments[name] for name in ("seconds", "channel", "long")},
+        "parameters": model.count_params(),
+        "licence": {"weights": "Apache-2.0", "data": sounds.licence},
     }
+
+
+def _measured(run, card, sounds, batch_size):
+    """Measures what a run wrote, and gives what `train` gives back."""
+    classifier = Classifier(run.folder, card=card)
+    x, y = sounds.split("test")
+    figures = measure(classifier, x, y, sounds.class_names, run.folder, groups=sounds.groups["test"])
+    plots.curves(run.history, run.folder / "curves.png")
+    return results.trained(
+        run,
+        card,
+        figures,
+        metrics={"accuracy": figures["metrics"]["accuracy"]},
+        measured_on=f"{sounds.name}, test",
+        latency_ms=timing.latency(lambda: classifier(x[:1])),
+        message=f"test accuracy {figures['metrics']['accuracy']:.4f}",
+        batch_size=batch_size,
+        validation={"accuracy": run.history[-1]["val_accuracy"]},
+    )
 
 
 def evaluate(
@@ -301,15 +259,10 @@ def evaluate(
         "skipped_files": len(sounds.skipped),
         **measure(classifier, x, y, classifier.labels, folder, groups=groups),
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(figures["per_class"]))
+    message = f"accuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} sounds of {sounds.name} ({split})"
     if figures["per_speaker"]:
-        print(f"\n{cards.table(figures['per_speaker'])}")
-    print(
-        f"\naccuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} sounds of {sounds.name} ({split}); "
-        f"pictures are in {folder}"
-    )
-    return {**figures, "output": folder}
+        message = f"{cards.table(figures['per_speaker'])}\n\n{message}"
+    return results.evaluated(folder, figures, figures["per_class"], message)
 
 
 def predict(
@@ -352,17 +305,20 @@ def predict(
     window = classifier.seconds if window is None else window
     if window > classifier.seconds:
         raise ValueError(f"window is at most the model's {classifier.seconds:g} seconds, got {window:g}")
-    found, skipped = _read_all(paths)
+    found, skipped = [], []
+    if paths:  # else the microphone alone
+        kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
+        found, skipped = inputs.read(paths, data.read_channels, files=data.files, kinds=kinds, what="a sound")
     if microphone is not None:
-        found.append((Path("microphone.wav"), *_record(microphone, classifier.sample_rate)))
+        found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))
     if spectrogram is not None and len(found) != 1:
         raise ValueError(f"--spectrogram shows one sound, got {len(found)}")
     folder = training.output_folder("spectrogram_cnn", "predict", output)
     if microphone is not None:
         with exporting.atomic(folder / "microphone.wav") as partial:
-            soundfile.write(partial, found[-1][1], found[-1][2], format="WAV")
-    predictions = []
-    for path, waveform, rate in found:
+            soundfile.write(partial, *found[-1][1], format="WAV")
+    predictions, taken = [], set()
+    for path, (waveform, rate) in found:
         heard = data.one_channel(waveform, channel or classifier.channel)
         mono = data.resample(heard, rate, classifier.sample_rate)
         pcm = data.fit(mono, classifier.samples)
@@ -370,7 +326,8 @@ def predict(
         best = int(probabilities.argmax())
         timeline, levels = classifier.timeline(mono, window, window / 2 if hop is None else hop)
         peaks = strongest_frequencies(heard, rate)
-        picture = _new_name(folder, path, predictions)
+        picture = inputs.free_name(folder, path, ".png", taken)
+        image = classifier.image(mono)
         row = {
             "file": str(path),
             "label": classifier.labels[best],
@@ -386,14 +343,13 @@ def predict(
             title=f"{path.name[-40:]}: {row['label']} {row['confidence']:.0%}",
             spectrum=spectrum(heard, rate),
             peaks=peaks,
-            spectrogram=classifier.image(mono),
+            spectrogram=image,
             seen=classifier.image(pcm[0] / np.float32(32768)),
             frequencies=classifier.frequencies,
             heat=classifier.grad_cam(pcm, best),
             timeline=(timeline, levels, classifier.labels) if len(timeline) > 1 else None,
         )
         if spectrogram is not None:
-            image = classifier.image(mono)
             if bare:
                 plots.save_image(plots.coloured(image), spectrogram)
             else:
@@ -407,10 +363,9 @@ def predict(
                 "picture": str(picture),
             }
         )
-    training.write_text(folder / "predictions.json", json.dumps(predictions, indent=1))
     shown = ("file", "label", "confidence", "seconds")
     rows = [{name: prediction[name] for name in shown} for prediction in predictions]
-    _write_csv(rows, folder / "predictions.csv")
+    results.write_predictions(folder, predictions, rows)
     long = [one for one in predictions if len(one["timeline"]) > 1]
     moments = [{"file": one["file"], **entry} for one in long for entry in one["timeline"]]
     print(cards.table(rows))
@@ -469,8 +424,8 @@ def export(
         print(f"{sounds.name} has other classes than the model: measured is how often a file says what the model says")
     folder = training.output_folder("spectrogram_cnn", "export", output)
     metadata = {
-        "name": "spectrogram_cnn",
-        "task": TASK,
+        "name": classifier.name,
+        "task": classifier.task,
         "input": f"{input} PCM, {classifier.samples} samples at {classifier.sample_rate} per second",
         "sound": classifier.sound,
         "spectrogram": classifier.settings,
@@ -481,15 +436,16 @@ def export(
     new = round(stream * classifier.sample_rate)
     if new:
         endpoints["stream"] = exporting.stream_endpoint(classifier.model, new, input)
-    known = sounds.split("train" if "train" in sounds.splits else split)[0]
-    typical = _as_input(known[np.random.default_rng(0).permutation(len(known))[:200]], input)
-    before = np.concatenate([np.zeros_like(typical[:, :new]), typical[:, : typical.shape[1] - new]], axis=1)
+    training_split = sounds.split("train" if "train" in sounds.splits else split)[0]
+    samples = _as_input(exports.some_of(training_split, 200), input)
+    before = np.concatenate([np.zeros_like(samples[:, :new]), samples[:, : samples.shape[1] - new]], axis=1)
     representative = {
-        exporting.ENDPOINT: {"waveform": typical},
-        "stream": {"samples": typical[:, typical.shape[1] - new :], "memory": before},
+        exporting.ENDPOINT: {"waveform": samples},
+        "stream": {"samples": samples[:, samples.shape[1] - new :], "memory": before},
     }
 
     def write(path, format, quantization):
+        # an ONNX file holds one endpoint, so that `exports.write_all` with its one set for all files does not fit
         wanted = endpoints if format != "onnx" else {exporting.ENDPOINT: endpoints[exporting.ENDPOINT]}
         exporting.export(
             classifier.model,
@@ -514,7 +470,9 @@ def export(
             "real_time_factor": round(1000 * classifier.seconds / milliseconds, 1),
         }
 
-    card = classifier.card or {"name": "spectrogram_cnn", "task": TASK, "dataset": {"classes": classifier.labels}}
+    card = classifier.card or {key: metadata[key] for key in ("name", "task")} | {
+        "dataset": {"classes": classifier.labels}
+    }
     entries = exports.write(folder, files, card=card, export=write, measure=measured)
     value = float((reference.argmax(axis=1) == y).mean())
     print(f"\nKeras: {metric} {value:.4f} on {len(y):,} sounds of {sounds.name} ({split}); files are in {folder}")
@@ -527,47 +485,42 @@ def export(
     }
 
 
-class Classifier:
+class Classifier(models.TrainedModel):
     """Any form of a trained classifier: int16 waveforms (count, samples) to probabilities.
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         sound: How sounds are brought to the model: sample_rate, seconds, channel, long.
         settings: Arguments of the model's `Spectrogram`.
         labels: Names of the classes.
     """
 
-    def __init__(self, model):
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path)
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = zoo.load(self.path)
+    name, task = "spectrogram_cnn", TASK
+
+    def __init__(self, model, *, card=None):
+        super().__init__(model, card=card)
+        if self.exported:
+            shape, self.dtype = self.model.inputs.get("waveform", ((), ""))
+            if len(shape) != 2 or "spectrogram" not in self.about:
+                raise ValueError(f"{self.path} does not take sound: its inputs are {self.model.inputs}")
+            self.settings, self.samples, sound = self.about["spectrogram"], shape[1], self.about["sound"]
+            outputs = self.model(waveform=np.zeros(shape, self.dtype))["probabilities"].shape
+        else:
             front = [layer for layer in getattr(self.model, "layers", ()) if isinstance(layer, Spectrogram)]
             if len(front) != 1:
                 raise ValueError(f"{self.path} does not take sound: it has no spectrogram in it")
             names = ("sample_rate", "window", "stride", "mel_bins")
             self.settings = {name: getattr(front[0], name) for name in names}
-            labels, sound = self.card.get("dataset", {}).get("classes"), self.card.get("sound", {})
-            self.samples, outputs = self.model.input_shape[1], self.model.output_shape
+            self.samples, sound = self.model.input_shape[1], self.card.get("sound", {})
+            outputs = self.model.output_shape
             signature = [tf.TensorSpec((None, self.samples), tf.float32)]  # any count without tracing again
             self._run = tf.function(lambda waveforms: self.model(waveforms, training=False), signature)
-        else:
-            self.model = exporting.load(self.path)
-            shape, self.dtype = self.model.inputs.get("waveform", ((), ""))
-            if len(shape) != 2 or "spectrogram" not in self.model.metadata:
-                raise ValueError(f"{self.path} does not take sound: its inputs are {self.model.inputs}")
-            self.settings, self.samples = self.model.metadata["spectrogram"], shape[1]
-            labels, sound = self.model.labels, self.model.metadata["sound"]
-            outputs = self.model(waveform=np.zeros(shape, self.dtype))["probabilities"].shape
         self.front = Spectrogram(**self.settings)
         self.sample_rate = self.settings["sample_rate"]
         self.seconds = self.samples / self.sample_rate
         self.sound = {"channel": "first", "long": "loudest"} | sound
         self.sound |= {"sample_rate": self.sample_rate, "seconds": self.seconds}
         self.channel = self.sound["channel"]
-        self.labels = [str(label) for label in labels or range(outputs[-1])]
+        self.labels = [str(label) for label in self.labels or range(outputs[-1])]
         bins = self.front.compute_output_shape((1, self.samples))[2]
         self.frequencies = self._frequencies(bins)
 
@@ -576,12 +529,6 @@ class Classifier:
         if self.front.matrix is None:
             return np.linspace(0, self.sample_rate / 2, bins)
         return np.linspace(0, self.sample_rate / 2, len(self.front.matrix))[self.front.matrix.argmax(axis=0)]
-
-    def keras_only(self):
-        """This classifier, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
 
     def datasets(self, dataset, **options):
         """A data set brought to this model's rate and window."""
@@ -730,26 +677,6 @@ def _as_input(waveforms, dtype):
     return waveforms if dtype == "int16" else waveforms / np.float32(32768)
 
 
-def _read_all(paths):
-    """[(path, waveform (samples, channels), rate)] of files and folders, and what in folders was skipped."""
-    found, skipped = [], []
-    for path in paths:
-        listed = data.files(path) if path.is_dir() else [path]
-        if not listed:
-            raise ValueError(f"{path} has no sounds (WAV, FLAC, OGG, MP3, AIFF)")
-        for file in listed:
-            try:
-                found.append((file, *data.read_channels(file)))
-            except ValueError as error:
-                if not path.is_dir():
-                    raise
-                skipped.append(str(file))
-                print(f"skipped: {error}", file=sys.stderr)
-    if paths and not found:
-        raise ValueError(f"none of the {len(skipped)} files is a sound that can be read")
-    return found, skipped
-
-
 def _record(seconds, rate):
     """(waveform (samples, 1), rate) from the microphone."""
     try:
@@ -764,13 +691,6 @@ def _record(seconds, rate):
     except Exception as error:  # PortAudio's own
         raise ValueError(f"--microphone: nothing could be recorded here ({str(error).splitlines()[0]})") from error
     return waveform, rate
-
-
-def _new_name(folder, path, rows):
-    """A name for a sound's picture that no other sound of this call has."""
-    taken = {row["picture"] for row in rows}
-    names = (folder / f"{path.stem}{'' if n == 1 else f'-{n}'}.png" for n in range(1, len(rows) + 2))
-    return next(name for name in names if str(name) not in taken)
 
 
 def _write_csv(rows, path):
