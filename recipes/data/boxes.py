@@ -118,6 +118,7 @@ def load(
     splits=None,
     unlabelled="refuse",
     data_dir=None,
+    manual_dir=None,
 ):
     """Loads a data set.
 
@@ -131,6 +132,7 @@ def load(
         unlabelled: What becomes of an image of a YOLO folder that has no label file: "refuse", "background" (there is
             nothing on it) or "skip".
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
+        manual_dir: Folder with the data set's original files, for a machine without a network.
 
     Returns:
         A `BoxDataset`. "validation" is cut from "train" where there is none, in the same way each time.
@@ -150,7 +152,7 @@ def load(
     elif dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     else:
-        source = _tfds(dataset, data_dir)
+        source = _tfds(dataset, data_dir, manual_dir)
     return _prepare(source, image_size if len(image_size) == 2 else _shape(source, *image_size), classes, splits)
 
 
@@ -630,7 +632,7 @@ def _licence(folder):
     return ""
 
 
-def _tfds(dataset, data_dir):
+def _tfds(dataset, data_dir, manual_dir):
     """A set of tensorflow-datasets with "objects" of boxes and labels."""
     import tensorflow_datasets as tfds
 
@@ -640,7 +642,7 @@ def _tfds(dataset, data_dir):
     objects = getattr(objects, "feature", objects)
     if "image" not in features or objects is None or "bbox" not in objects or "label" not in objects:
         raise ValueError(f"{dataset} is not a set of images with boxes: it has {', '.join(features)}")
-    data.download(builder, None, OFFLINE)
+    data.download(builder, manual_dir, OFFLINE)
     names, crowds = objects["label"].names, 0
     splits = {}
     for split in (name for name in SPLITS if name in builder.info.splits):
