@@ -10,14 +10,11 @@ published model. The validation split chose the epoch and nothing else.
 """
 
 import contextlib
-import csv
-import io
-import json
 import math
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,14 +22,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, plots, timing, training
+from recipes import cards, exports, inputs, models, plots, results, timing, training
 from recipes.data import boxes as data
 from recipes.data import images, video
 from zoo import export as exporting
-from zoo import pretrained
 from zoo.metrics import MeanAveragePrecision
 from zoo.yolo import Detector, fitted
 
@@ -43,6 +39,18 @@ LETTERBOX = (
     "outside: the image fits into image_size with its proportions, in the middle of grey (114)",
     "inside: the image has the size image_size",
 )
+
+
+@dataclass(frozen=True)
+class Setup(training.Setup):
+    """What the training of a detector takes besides its task.
+
+    Attributes:
+        precision: Precision of the computation; by default mixed_bfloat16 where the processor computes with it, else
+            float32. The model is saved in float32.
+    """
+
+    precision: training.Precision | None = None
 
 
 def datasets(dataset="scenes", **options):
@@ -76,13 +84,7 @@ def train(
     patience: int | None = None,
     unlabelled: data.Unlabelled = "refuse",
     compact: bool = False,
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision | None = None,
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[Setup] = Setup(),
 ):
     """Trains a detector and measures it on the test split, or on the validation split where there is no other.
 
@@ -115,54 +117,72 @@ def train(
         patience: Epochs without a better mAP50 after which training stops; by default never.
         unlabelled: What becomes of an image of a YOLO folder without a label file: refuse, background or skip.
         compact: Whether to write the model with a byte per weight instead of four; the figures are those of that file.
-        seed: Seed of weights, order and augmentation.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; by default mixed_bfloat16 where the processor computes with it, else
-            float32. The model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        output: Folder of the run; by default a new one, runs/yolo/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
     arguments = dict(locals())
-    training.check_positive(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        gradient_clip=gradient_clip,
-        validate_every=validate_every,
-        patience=patience,
-    )
-    training.check_between(0, 1, mosaic=mosaic, saturation=saturation, brightness=brightness)
-    training.check_between(0, 0.9, scale=scale, translate=translate)
-    training.check_between(0, 0.5, hue=hue)
-    training.check_range(0, math.inf, weight_decay=weight_decay, close_mosaic=close_mosaic or 0)
-    training.check_range(0, 2**31, seed=seed)
+    _check(arguments)
     environment = cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    boxes = datasets(
-        dataset, image_size=tuple(image_size), classes=tuple(classes), unlabelled=unlabelled, data_dir=data_dir
-    )
-    known, validation = boxes.split("train"), boxes.split("validation")
-    _report(boxes)
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or (8 if len(known) >= 100 else 4)) / replicas) * replicas
-    batch_size, steps, _ = training.execution_plan(len(known), batch_size)
-    epochs = epochs or min(300, max(40, round(1500 / steps)))
-    close_mosaic = epochs // 6 if close_mosaic is None else close_mosaic
-    validate_every = validate_every or max(1, epochs // 30)
-    precision = precision or _fast_precision()
-    image_size = known.images.shape[1:3]
+    strategy = training.prepare(setup)
 
+    # data
+    folders = {"data_dir": setup.data_dir, "manual_dir": setup.manual_dir}
+    boxes = datasets(dataset, image_size=tuple(image_size), classes=tuple(classes), unlabelled=unlabelled, **folders)
+    split, validation = boxes.split("train"), boxes.split("validation")
+    _report(boxes)
+    # of a small set fewer at a time, for more steps
+    batch_size, steps, _ = training.plan(len(split), batch_size or (8 if len(split) >= 100 else 4), strategy)
+    epochs = epochs or min(300, max(40, round(1500 / steps)))
+    validate_every = validate_every or max(1, epochs // 30)
+    image_size = split.images.shape[1:3]
+    sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
+    drawn = {"scale": scale, "translate": translate, "flip": flip}
+    drawn |= {"hue": hue, "saturation": saturation, "brightness": brightness}
+    # the last epochs see whole images, as the test does
+    drawn |= {"mosaic": mosaic, "close_mosaic": epochs // 6 if close_mosaic is None else close_mosaic}
+
+    def batches(first_epoch):
+        return data.training_batches(split, first_epoch=first_epoch, **sizes, **drawn)
+
+    precision = setup.precision or _fast_precision()
     with strategy.scope(), training.precision(precision):
+        # network
         model = zoo.yolo((*image_size, 3), len(boxes.class_names), size=size, weights=weights)
+        # optimiser: it averages the weights as well
         model.compile(
             _optimizer(optimizer, learning_rate, weight_decay, gradient_clip, steps, epochs),
             loss=zoo.losses.Detection(image_size, model.output_shape[0][-1] // 4),
         )
+
+    # machine: a run folder, and a fit that can be killed and resumed
     run = training.start("yolo", train, arguments)
-    card = {
+    card = _card(boxes, model, image_size) | environment
+    print(
+        f"{boxes.name}: {len(split):,} images of {image_size[0]} x {image_size[1]} for training, "
+        f"{card['parameters']:,} parameters, {epochs} epochs of {steps} steps in {precision}; measured on "
+        f"{len(validation):,} images each {validate_every} epochs"
+    )
+    averages = _Averages(validation, len(boxes.class_names), every=validate_every, epochs=epochs)
+    _fit(model, run, card, batches, epochs=epochs, steps=steps, patience=patience, callbacks=[averages])
+    return _measured(run, card, boxes, batch_size=batch_size, precision=precision)
+
+
+def _check(arguments):
+    """Refuses arguments of `train` that make no sense."""
+
+    def these(*names):
+        return {name: arguments[name] for name in names}
+
+    training.check_positive(
+        **these("epochs", "batch_size", "learning_rate", "gradient_clip", "validate_every", "patience")
+    )
+    training.check_between(0, 1, **these("mosaic", "saturation", "brightness"))
+    training.check_between(0, 0.9, **these("scale", "translate"))
+    training.check_between(0, 0.5, **these("hue"))
+    training.check_range(0, math.inf, **these("weight_decay"), close_mosaic=arguments["close_mosaic"] or 0)
+
+
+def _card(boxes, model, image_size):
+    return {
         "name": "yolo",
         "builder": "yolo",
         "task": TASK,
@@ -170,94 +190,49 @@ def train(
         "image_size": list(image_size),
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": boxes.licence},
-        **environment,
     }
-    print(
-        f"{boxes.name}: {len(known):,} images of {image_size[0]} x {image_size[1]} for training, "
-        f"{model.count_params():,} parameters, {epochs} epochs of {steps} steps in {precision}; measured on "
-        f"{len(validation):,} images each {validate_every} epochs"
-    )
 
-    def batches(first_epoch):
-        return data.training_batches(
-            known,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-            mosaic=mosaic,
-            close_mosaic=close_mosaic,
-            scale=scale,
-            translate=translate,
-            flip=flip,
-            hue=hue,
-            saturation=saturation,
-            brightness=brightness,
-        )
 
-    averages = _Averages(validation, len(boxes.class_names), every=validate_every, epochs=epochs)
+def _fit(model, run, card, batches, **options):
+    """Fits a compiled network, and writes the averaged weights of its best epoch as `model.keras`."""
     try:
-        training.fit(
-            model,
-            batches,
-            run=run,
-            epochs=epochs,
-            steps=steps,
-            monitor="val_mAP50",
-            mode="max",
-            patience=patience,
-            callbacks=[averages],
-        )
+        training.fit(model, batches, run=run, monitor="val_mAP50", mode="max", **options)
     except KeyboardInterrupt:
         _take_averages(model)
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
     _take_averages(model)
-    finished = exporting.float32_copy(model)
-    if compact:
-        training.save_compact(finished, run.folder / "model.keras", bits=5)
+    finished, path = exporting.float32_copy(model), run.folder / "model.keras"
+    if run.arguments["compact"]:
+        training.save_compact(finished, path, bits=5)  # with so few a compressed file has a byte per weight
     else:
-        training.save_model(finished, run.folder / "model.keras")
-    cards.write(run.folder, card)
+        training.save_model(finished, path)
+
+
+def _measured(run, card, boxes, **about):
+    """Measures what a run wrote, and gives what `train` gives back."""
     split = "test" if "test" in boxes.splits else "validation"
-    finder = Finder(run.folder)
+    finder = Finder(run.folder, card=card)
     figures = measure(finder, boxes.split(split), boxes.class_names, run.folder)
     measured = [row for row in run.history if np.isfinite(row["val_mAP50"])]
     plots.history(run.history, {"loss": {"loss": "training"}}, run.folder / "curves.png")
     shown = {"mean average precision": {"val_mAP50": "mAP50, validation", "val_mAP50-95": "mAP50-95, validation"}}
     plots.history(measured, shown, run.folder / "curves_validation.png")
     best = max(measured, key=lambda row: row["val_mAP50"])
-    page = data.letterbox(boxes.split(split).images[0], image_size)[0][None]
-    card |= figures | {
-        "files": [
-            cards.file_entry(
-                run.folder / "model.keras",
-                metrics=figures["metrics"],
-                measured_on=f"{boxes.name}, {split}",
-                latency_ms=round(timing.latency(lambda: finder(page)), 4),
-            )
-        ],
-        "training": cards.training_entry(
-            run,
-            batch_size=batch_size,
-            precision=precision,
-            best_epoch=best["epoch"],
-            validation={"mAP50": best["val_mAP50"], "mAP50-95": best["val_mAP50-95"]},
-        ),
-    }
-    cards.write(run.folder, card)
-    training.finish(run)
-    print(f"mAP50 {figures['metrics']['mAP50']:.4f} on {split}; model, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        "split": split,
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
-    }
+    page = data.letterbox(boxes.split(split).images[0], finder.image_size)[0][None]
+    answer = results.trained(
+        run,
+        card,
+        figures,
+        metrics=figures["metrics"],
+        measured_on=f"{boxes.name}, {split}",
+        latency_ms=timing.latency(lambda: finder(page)),
+        message=f"mAP50 {figures['metrics']['mAP50']:.4f} on {split}",
+        **about,
+        best_epoch=best["epoch"],
+        validation={"mAP50": best["val_mAP50"], "mAP50-95": best["val_mAP50-95"]},
+    )
+    return answer | {"split": split}
 
 
 def evaluate(
@@ -295,15 +270,13 @@ def evaluate(
         "faulty_boxes": boxes.faults,
         **measure(finder, part, finder.labels, folder),
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(figures["per_class"]))
     best = figures["confidence"]
-    print(
-        f"\nmAP50 {figures['metrics']['mAP50']:.4f}, mAP50-95 {figures['metrics']['mAP50-95']:.4f} on {len(part):,} "
+    message = (
+        f"mAP50 {figures['metrics']['mAP50']:.4f}, mAP50-95 {figures['metrics']['mAP50-95']:.4f} on {len(part):,} "
         f"images of {boxes.name} ({split}); at confidence {best['confidence']:.2f}: precision {best['precision']:.3f}, "
-        f"recall {best['recall']:.3f}; pictures are in {folder}"
+        f"recall {best['recall']:.3f}"
     )
-    return {**figures, "output": folder}
+    return results.evaluated(folder, figures, figures["per_class"], message)
 
 
 def predict(
@@ -351,14 +324,14 @@ def predict(
     with contextlib.ExitStack() as stack:
         readers = [(path, stack.enter_context(video.Reader(path))) for path in videos]
         folder = training.output_folder("yolo", "predict", output)
-        rows, results, problems, taken = [], [], [], set()
+        rows, predictions, problems, taken = [], [], [], set()
         finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
         begun = time.perf_counter()
         for path, image in pictures:
             found = find(image)
-            target = _new_name(folder, path, ".png", taken)
+            target = inputs.free_name(folder, path, ".png", taken)
             plots.save_image(plots.draw_boxes(np.asarray(image.convert("RGB")), found, finder.labels), target)
-            results.append(
+            predictions.append(
                 {
                     "file": str(path),
                     "size": [image.width, image.height],
@@ -366,13 +339,13 @@ def predict(
                     "picture": str(target),
                 }
             )
-            rows += [{"file": str(path), "frame": 0, **row} for row in results[-1]["detections"]]
+            rows += [{"file": str(path), "frame": 0, **row} for row in predictions[-1]["detections"]]
         rate = len(pictures) / max(time.perf_counter() - begun, 1e-9)
         for path, frames in readers:
             name = path if isinstance(path, Path) else Path(f"camera{path}")
-            target = _new_name(folder, name, ".mp4", taken)
+            target = inputs.free_name(folder, name, ".mp4", taken)
             listed, rate = _video(frames, find, finder.labels, target, seconds)
-            results.append(
+            predictions.append(
                 {
                     "file": str(path),
                     "size": list(frames.size),
@@ -386,19 +359,18 @@ def predict(
             if frames.problem:
                 problems.append(frames.problem)
                 print(frames.problem, file=sys.stderr)
-    training.write_text(folder / "predictions.json", json.dumps(results, indent=1))
     columns = ("file", "frame", "class", "confidence", "left", "top", "right", "lower")
-    training.write_text(folder / "predictions.csv", _csv(rows, columns))
+    results.write_predictions(folder, predictions, rows, columns)
     if rows:
         print(cards.table(rows[:40]))
     if len(rows) > 40:
         print(f"... and {len(rows) - 40:,} more in predictions.csv")
-    frames = len(pictures) + sum(one.get("frames", 0) for one in results)
+    frames = len(pictures) + sum(one.get("frames", 0) for one in predictions)
     print(
         f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
     )
-    return {"predictions": results, "skipped": skipped, "problems": problems, "output": folder}
+    return {"predictions": predictions, "skipped": skipped, "problems": problems, "output": folder}
 
 
 def export(
@@ -467,64 +439,44 @@ def export(
         iou_threshold=iou,
         max_detections=max_detections,
     )
-    sized, wide = part, boxes
-    if input_size is not None:  # as the file is going to see them
-        wide = datasets(dataset, image_size=input_size, splits=tuple(boxes.splits), data_dir=data_dir)
-        sized = wide.split(split)
-        factors = sized.sizes[:, ::-1] / part.sizes[:, ::-1]
-        scaled = [rows * np.float32([*f, *f, 1]) for rows, f in zip(part.boxes, factors, strict=True)]
-        sized = replace(sized, boxes=scaled)
-    metadata = {
-        "name": "yolo",
-        "task": TASK,
-        "detections": detections,
-        "letterbox": LETTERBOX[input_size is not None],
-        "image_size": list(input_size or finder.image_size),
-        "boxes": "left, top, right, lower as shares of the image",
-        "confidence": confidence if detections == "final" else None,
-        "iou": iou if detections == "final" else None,
-        "dataset": finder.card.get("dataset", {}).get("name"),
-        "licence": finder.card.get("licence"),
-    }
-    known = wide.splits.get("train", sized)
-    typical, _ = data.letterboxed(known.take(np.random.default_rng(0).permutation(len(known))[:200]))
+    sized, shown = part, boxes.splits.get("train", part)
+    if input_size is not None:
+        sized, shown = _at_size(part, input_size, dataset, split, splits=tuple(boxes.splits), data_dir=data_dir)
+    # what shows int8 the range of the activations
+    representative_data, _ = data.letterboxed(shown.take(exports.some_of(np.arange(len(shown)), 200)))
     page, _ = data.letterboxed(sized.take([0]))
     expected = finder.on_image(Image.fromarray(page[0]))["scores"]
-
-    def write(path, format, quantization):
-        exporting.export(
-            finder.model,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints={exporting.ENDPOINT: endpoint},
-            labels=finder.labels,
-            metadata=metadata | {"quantize": quantization},
-            representative_data=typical if quantization == "int8" else None,
-        )
+    size = list(input_size or finder.image_size)
 
     def measured(path):
         exported = Finder(path, threads=2)
-        found = exported(page)[0]["scores"]
-        count = max(1, min(len(found), len(expected)))
-        gap = (
-            np.abs(np.resize(found, count) - np.resize(expected, count)).max()
-            if len(found)
-            else expected.max(initial=0)
-        )
         return {
             "metrics": measure(exported, sized, finder.labels)["metrics"],
             "measured_on": f"{boxes.name}, {split}" + ("" if same else ", against what the Keras model finds"),
-            "max_abs_difference": float(gap),  # of the confidences on the first image, by rank
+            "max_abs_difference": _gap(exported(page)[0]["scores"], expected),  # on the first image
             "latency_ms": round(timing.latency(lambda: exported.raw(page[0])), 4),
             "threads": 2 if path.suffix == ".tflite" else None,
             "detections": detections,
-            "image_size": metadata["image_size"],
-            **_latencies_at(finder, path, latency_at, typical),
+            "image_size": size,
+            **_latencies_at(finder, path, latency_at, representative_data),
         }
 
-    card = finder.card or {"name": "yolo", "task": TASK, "dataset": {"classes": finder.labels}}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    entries = exports.write_all(
+        folder,
+        files,
+        finder,
+        measured=measured,
+        endpoints={exporting.ENDPOINT: endpoint},
+        metadata={
+            "detections": detections,
+            "letterbox": LETTERBOX[input_size is not None],
+            "image_size": size,
+            "boxes": "left, top, right, lower as shares of the image",
+            "confidence": confidence if detections == "final" else None,
+            "iou": iou if detections == "final" else None,
+        },
+        representative_data=representative_data,
+    )
     value = reference["metrics"]["mAP50"]
     print(f"\nKeras: mAP50 {value:.4f} on {len(part):,} images of {boxes.name} ({split}); files are in {folder}")
     return {
@@ -572,15 +524,35 @@ def _as_found(finder, split):
     return replace(split, boxes=objects)
 
 
-def _latencies_at(finder, path, sides, typical):
+def _at_size(part, input_size, dataset, split, **options):
+    """(the measured split, the training split or else it) in another size, as a file that fits the image itself sees
+    them; of `part` the boxes stay, which may be those that the model found.
+    """
+    wide = datasets(dataset, image_size=input_size, **options)
+    sized = wide.split(split)
+    factors = sized.sizes[:, ::-1] / part.sizes[:, ::-1]
+    scaled = [rows * np.float32([*f, *f, 1]) for rows, f in zip(part.boxes, factors, strict=True)]
+    sized = replace(sized, boxes=scaled)
+    return sized, wide.splits.get("train", sized)
+
+
+def _gap(found, expected):
+    """Largest difference of the confidences, by rank."""
+    if not len(found):
+        return float(expected.max(initial=0))
+    count = max(1, min(len(found), len(expected)))
+    return float(np.abs(np.resize(found, count) - np.resize(expected, count)).max())
+
+
+def _latencies_at(finder, path, sides, representative_data):
     """Milliseconds with two threads of the same network for square images, as a card has it."""
     if path.suffix != ".tflite" or not sides:
         return {}
     quantize = exporting.load(path).metadata["quantize"]
-    found = {}
+    some, found = [Image.fromarray(page) for page in representative_data[:20]], {}
     for side in sides:
         network = fitted(exporting.float32_copy(finder.model), (side, side, 3), len(finder.labels))
-        pages = np.stack([np.asarray(Image.fromarray(page).resize((side, side))) for page in typical[:20]])
+        pages = np.stack([np.asarray(image.resize((side, side))) for image in some])
         with tempfile.TemporaryDirectory() as folder:
             file = exporting.export(
                 network,
@@ -596,30 +568,19 @@ def _latencies_at(finder, path, sides, typical):
 
 def _inputs(paths):
     """Images [(path, PIL image)], videos and cameras, and what in folders could not be read."""
-    pictures, videos, skipped = [], [], []
-    for name in paths:
-        path = Path(name)
-        if name.isdigit() and not path.exists():
-            videos.append(int(name))
-        elif video.is_video(path):
-            videos.append(path)
-        elif path.is_dir():
-            listed = images.files(path)
-            films = sorted(one for one in path.rglob("*") if video.is_video(one))
-            if not listed and not films:
-                raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF) and no videos")
-            videos += films
-            for file in listed:
-                try:
-                    pictures.append((file, images.open_image(file)))
-                except ValueError as error:
-                    skipped.append(str(file))
-                    print(f"skipped: {error}", file=sys.stderr)
-        else:
-            pictures.append((path, images.open_image(path)))
-    if not pictures and not videos:
-        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
-    return pictures, videos, skipped
+
+    def reader(path):
+        if str(path).isdigit() and not path.exists():
+            return int(str(path))  # a camera
+        return path if video.is_video(path) else images.open_image(path)
+
+    def files(folder):
+        return images.files(folder) + sorted(one for one in folder.rglob("*") if video.is_video(one))
+
+    kinds = "images (PNG, JPEG, BMP, GIF, WebP, TIFF) and no videos"
+    found, skipped = inputs.read(paths, reader, files=files, kinds=kinds, what="an image")
+    pictures = [(path, one) for path, one in found if isinstance(one, Image.Image)]
+    return pictures, [one for _, one in found if not isinstance(one, Image.Image)], skipped
 
 
 def _video(frames, find, labels, target, seconds):
@@ -656,22 +617,6 @@ def _named(found, labels):
         }
         for box, score, label in zip(found["boxes"], found["scores"], found["classes"], strict=True)
     ]
-
-
-def _new_name(folder, path, suffix, taken):
-    """A name in the folder that nothing else of this call has."""
-    names = (folder / f"{path.stem}{'' if n == 1 else f'-{n}'}{suffix}" for n in range(1, len(taken) + 2))
-    name = next(name for name in names if name not in taken)
-    taken.add(name)
-    return name
-
-
-def _csv(rows, columns):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 # Training
@@ -745,11 +690,7 @@ class _Averages(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 < self.epochs:
             return
         if self.run is None:
-            self.run = tf.function(
-                lambda x: self.model(tf.cast(x, tf.float32) / 255.0, training=False),
-                [tf.TensorSpec((None, *self.pages.shape[1:]), tf.uint8)],
-                autograph=False,  # it says at length that it cannot read a lambda
-            )
+            self.run = _compiled(self.model, self.pages.shape[1:3])
         former = _take_averages(self.model)
         metric = MeanAveragePrecision(self.num_classes)
         for start in range(0, len(self.pages), 16):
@@ -763,55 +704,49 @@ class _Averages(keras.callbacks.Callback):
         print(f" - val_mAP50: {result['mAP50']:.4f} - val_mAP50-95: {result['mAP50-95']:.4f}")
 
 
-class Finder:
+def _compiled(model, image_size):
+    """A model as a function of uint8 images, of any count without tracing again."""
+    return tf.function(
+        lambda x: model(tf.cast(x, tf.float32) / 255.0, training=False),
+        [tf.TensorSpec((None, *image_size, 3), tf.uint8)],
+        autograph=False,  # it says at length that it cannot read a lambda
+    )
+
+
+class Finder(models.TrainedModel):
     """Any form of a trained detector: uint8 images of its size, (count, height, width, 3), to detections.
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         image_size: (height, width) of the images that it takes.
         labels: Names of the classes.
     """
 
-    def __init__(self, model, *, threads=1):
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path)
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = pretrained.load(self.path)
-            if not isinstance(self.model, Detector):
-                raise ValueError(f"{self.path} is not a detector: its outputs are {', '.join(self.model.output_names)}")
-            self.image_size = self.model.input_shape[1:3]
-            labels = self.card.get("dataset", {}).get("classes")
-            self.labels = list(labels or (f"class {number}" for number in range(self.model.output_shape[1][-1])))
-            self._run = tf.function(
-                lambda x: self.model(tf.cast(x, tf.float32) / 255.0, training=False),
-                [tf.TensorSpec((None, *self.image_size, 3), tf.uint8)],  # any count without tracing again
-                autograph=False,
-            )
-        else:
-            self.model = exporting.load(self.path, threads=threads)
+    name, task = "yolo", TASK
+
+    def __init__(self, model, *, card=None, threads=1):
+        super().__init__(model, card=card, threads=threads)
+        if self.exported:
             shape, _ = self.model.inputs.get("image", ((), ""))
             if len(shape) != 4 or "detections" not in self.model.metadata:
                 raise ValueError(f"{self.path} is not a detector: its inputs are {self.model.inputs}")
-            self.image_size, self.labels = shape[1:3], self.model.labels
-
-    def keras_only(self):
-        """This detector, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
+            self.image_size = shape[1:3]
+            return
+        if not isinstance(self.model, Detector):
+            raise ValueError(f"{self.path} is not a detector: its outputs are {', '.join(self.model.output_names)}")
+        self.image_size = self.model.input_shape[1:3]
+        self.labels = list(self.labels or (f"class {number}" for number in range(self.model.output_shape[1][-1])))
+        self._run = _compiled(self.model, self.image_size)
 
     def raw(self, page):
         """What the model itself gives for one image, for timing."""
-        if isinstance(self.model, keras.Model):
-            return keras.tree.map_structure(np.asarray, self._run(page[None]))
-        return self.model(image=page[None])
+        if self.exported:
+            return self.model(image=page[None])
+        return keras.tree.map_structure(np.asarray, self._run(page[None]))
 
     def __call__(self, pages, *, confidence=0.25, iou_threshold=IOU):
         """One dictionary "boxes" (in pixels of the page), "scores" and "classes" per image; see `zoo.boxes.detect`."""
         options = {"confidence": confidence, "iou_threshold": iou_threshold}
-        if isinstance(self.model, keras.Model):
+        if not self.exported:
             parts = [self._run(pages[start : start + 16]) for start in range(0, len(pages), 16)]
             return [one for part in parts for one in zoo.boxes.detect(part, self.image_size, **options)]
         height, width = self.image_size

@@ -415,7 +415,7 @@ def _licence(folder):
     return ""
 
 
-def read_tfds(dataset, data_dir):
+def read_tfds(dataset, data_dir, manual_dir=None):
     """A set of tensorflow-datasets with "objects" of boxes and labels."""
     import tensorflow_datasets as tfds
 
@@ -425,7 +425,7 @@ def read_tfds(dataset, data_dir):
     objects = getattr(objects, "feature", objects)
     if "image" not in features or objects is None or "bbox" not in objects or "label" not in objects:
         raise ValueError(f"{dataset} is not a set of images with boxes: it has {', '.join(features)}")
-    images.download(builder, None, OFFLINE)
+    images.download(builder, manual_dir, OFFLINE)
     names, crowds = objects["label"].names, 0
     splits = {}
     for split in (name for name in images.SPLITS if name in builder.info.splits):

@@ -115,6 +115,7 @@ def load(
     splits=None,
     unlabelled="refuse",
     data_dir=None,
+    manual_dir=None,
 ):
     """Loads a data set.
 
@@ -128,6 +129,7 @@ def load(
         unlabelled: What becomes of an image of a YOLO folder that has no label file: "refuse", "background" (there is
             nothing on it) or "skip".
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
+        manual_dir: Folder with the data set's original files, for a machine without a network.
 
     Returns:
         A `BoxDataset`. "validation" is cut from "train" where there is none, in the same way each time.
@@ -145,7 +147,7 @@ def load(
     elif dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     else:
-        source = box_folders.read_tfds(dataset, data_dir)
+        source = box_folders.read_tfds(dataset, data_dir, manual_dir)
     return _prepare(source, image_size if len(image_size) == 2 else _shape(source, *image_size), classes, splits)
 
 
