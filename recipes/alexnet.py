@@ -12,25 +12,21 @@ minutes on half a core of a shared CPU, with 397,971 parameters. The pooling "st
 11,000 crops the RMSE was 14.1 with it and 18.0 with "flatten" or "average_max" (validation and test photos).
 """
 
-import csv
-import io
-import json
 import math
-import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, plots, timing, training
-from recipes.data import images
-from recipes.data import photos as data
+from recipes import cards, exports, inputs, models, plots, results, timing, training
+from recipes.data import images as image_data
+from recipes.data import photos as photo_data
 from zoo import color
 from zoo import export as exporting
 from zoo.alexnet import freeze
@@ -68,14 +64,7 @@ def train(
     fine_tuning_epochs: int = 0,
     fine_tuning_rate: float | None = None,
     patience: int | None = 20,
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a network that looks at a photo and gives numbers (AdamW, one warm-up and cosine cycle), and measures it.
 
@@ -107,49 +96,23 @@ def train(
         fine_tuning_rate: Its highest learning rate; by default a tenth of the first.
         patience: Epochs without a better validation RMSE after which training stops, of two phases the first; the best
             epoch is kept.
-        seed: Seed of weights, order and all draws.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the model is saved with weights of half precision.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/alexnet/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders; the model is saved with weights of half precision.
     """
     arguments = dict(locals())
-    training.check_positive(
-        strength=strength,
-        epochs=epochs,
-        crops=crops,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        fine_tuning_rate=fine_tuning_rate,
-        patience=patience,
-    )
-    training.check_range(0, 1, dropout=dropout)
-    training.check_between(0, 1, augment=augment)
-    training.check_range(0, math.inf, weight_decay=weight_decay, fine_tuning_epochs=fine_tuning_epochs)
-    training.check_range(0, 2**31, seed=seed)
-    if fine_tuning_epochs and freeze_until is None:
-        raise ValueError(f"fine_tuning_epochs={fine_tuning_epochs} goes with freeze_until: name the last frozen layer")
-    if weights is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+    _check(arguments)
     kind = "angle" if target == "angle" else cast
     strength = _strength(kind, strength)
-    pooling = pooling or ("statistics" if backbone == "alexnet" else "flatten")
-    environment = cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    replicas = strategy.num_replicas_in_sync
+    strategy = training.prepare(setup)
 
-    with strategy.scope(), training.precision(precision):
+    # network: before the data, so that weights that do not fit are told of at once
+    with strategy.scope(), training.precision(setup.precision):
         model = zoo.alexnet_regressor(
-            data.OUTPUTS[kind],
+            photo_data.OUTPUTS[kind],
             input_shape=(side, side, 3),
             backbone=backbone,
             variant=variant,
             width=width,
-            pooling=pooling,
+            pooling=pooling or ("statistics" if backbone == "alexnet" else "flatten"),
             units=units,
             dropout=dropout,
             scale=_scale(kind, strength),
@@ -157,29 +120,70 @@ def train(
             weights=weights,
             freeze_until=freeze_until,
         )
-    photos = data.load(str(dataset), target=kind, data_dir=data_dir, manual_dir=manual_dir)
-    x, known = photos.split("train")
-    batch_size = math.ceil(min(batch_size, len(x) * crops) / replicas) * replicas
-    batch_size, steps, steps_per_execution = training.execution_plan(len(x) * crops, batch_size)
 
-    def compile_model(rate, count):
-        warm_up = max(1, steps * count // 10)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            rate / 20, max(1, steps * count - warm_up), warmup_target=rate, warmup_steps=warm_up
-        )
+    # data
+    photos = photo_data.load(str(dataset), target=kind, data_dir=setup.data_dir, manual_dir=setup.manual_dir)
+    x, y = photos.split("train")
+    batch_size, steps, per_execution = training.plan(len(x) * crops, batch_size, strategy)
+    drawn = {"target": kind, "strength": strength, "crops": crops, "augment": augment, "side": side, "seed": setup.seed}
+    held_out = examples(photos, "validation", kind, strength, side=side, seed=setup.seed + 1)
+
+    # optimiser
+    def compile_model(rate, epochs):
         with strategy.scope():
-            optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             model.compile(
-                optimizer,
+                training.adamw(rate, weight_decay, steps=steps * epochs, warm_up=steps * epochs // 10),
+                # squared up to a quarter of the range: most errors late in training, few of a first guess
                 loss=keras.losses.Huber(_scale(kind, strength) / 4) if loss == "huber" else "mse",
                 metrics=[[keras.metrics.RootMeanSquaredError(name="rmse")] for _ in model.outputs],
-                # a mirrored loop of several steps fails in TensorFlow 2.21
-                steps_per_execution=1 if replicas > 1 else steps_per_execution,
+                steps_per_execution=per_execution,
             )
 
+    # machine: a run folder, and two phases that can be killed and resumed
     run = training.start("alexnet", train, arguments)
-    card = {
+    card = _card(photos, model, kind, strength) | cards.environment()
+    print(f"{photos.name}: {len(x):,} photos for training, {model.count_params():,} parameters, {epochs} epochs")
+
+    def fit(epochs, patience):
+        def batches(first_epoch):
+            sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "first_epoch": first_epoch}
+            return photo_data.training_batches(x, y, **sizes, **drawn)
+
+        validation = photo_data.evaluation_batches(held_out.pixels, held_out.values)
+        _fit(model, run, card, batches, epochs=epochs, steps=steps, validation=validation, patience=patience)
+
+    if not (run.backup / SECOND_PHASE).is_file():
+        compile_model(learning_rate, epochs)
+        fit(epochs, patience)
+    if fine_tuning_epochs:
+        freeze(model, None)
+        compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
+        fit(_begin_second_phase(model, run) + fine_tuning_epochs, None)
+    training.save_compact(exporting.float32_copy(model), run.folder / "model.keras")
+    return _measured(run, card, photos, batch_size)
+
+
+def _check(arguments):
+    """Refuses arguments of `train` that make no sense."""
+
+    def named(*names):
+        return {name: arguments[name] for name in names}
+
+    training.check_positive(**named("strength", "epochs", "crops", "batch_size", "learning_rate", "patience"))
+    training.check_positive(**named("fine_tuning_rate"))
+    training.check_range(0, 1, **named("dropout"))
+    training.check_between(0, 1, **named("augment"))
+    training.check_range(0, math.inf, **named("weight_decay", "fine_tuning_epochs"))
+    epochs, precision = arguments["fine_tuning_epochs"], arguments["setup"].precision
+    if epochs and arguments["freeze_until"] is None:
+        raise ValueError(f"fine_tuning_epochs={epochs} goes with freeze_until: name the last frozen layer")
+    if arguments["weights"] is not None and precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+
+
+def _card(photos, model, kind, strength):
+    """What the card says before anything is measured."""
+    return {
         "name": "alexnet",
         "builder": "alexnet",
         "task": TASK,
@@ -191,93 +195,47 @@ def train(
             "skipped_files": len(photos.skipped),
             "test_photos": photos.sources["test"],
         },
-        "target": {"kind": kind, "strength": strength, "outputs": list(data.OUTPUTS[kind])},
+        "target": {"kind": kind, "strength": strength, "outputs": list(photo_data.OUTPUTS[kind])},
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": photos.licence},
-        **environment,
     }
-    print(f"{photos.name}: {len(x):,} photos for training, {model.count_params():,} parameters, {epochs} epochs")
 
-    pixels, _, values = _examples(photos, "validation", kind, strength, seed=seed + 1, casts=8, side=side)
-    validation = data.evaluation_batches(pixels, values)
 
-    def fit(first, count, patience):
-        def batches(first_epoch):
-            return data.training_batches(
-                x,
-                known,
-                target=kind,
-                strength=strength,
-                batch_size=batch_size,
-                steps=steps,
-                epochs=first + count,
-                crops=crops,
-                augment=augment,
-                side=side,
-                first_epoch=first_epoch,
-                seed=seed,
-            )
-
-        training.fit(
-            model,
-            batches,
-            run=run,
-            epochs=first + count,
-            steps=steps,
-            validation=validation,
-            monitor="val_rmse",
-            patience=patience,
-            callbacks=[_OverallRMSE(model.output_names)],
-        )
-
+def _fit(model, run, card, batches, **options):
+    """One phase of a training; what is interrupted is kept."""
+    overall = _OverallRMSE(model.output_names)
     try:
-        if not (run.backup / SECOND_PHASE).is_file():
-            compile_model(learning_rate, epochs)
-            fit(0, epochs, patience)
-        if fine_tuning_epochs:
-            freeze(model, None)
-            compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
-            fit(_begin_second_phase(model, run), fine_tuning_epochs, None)
+        training.fit(model, batches, run=run, monitor="val_rmse", callbacks=[overall], **options)
     except KeyboardInterrupt:
         training.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
-    training.save_compact(exporting.float32_copy(model), run.folder / "model.keras")
-    cards.write(run.folder, card)
-    estimator = Estimator(run.folder)
-    figures = measure(estimator, photos, "test", strength=strength, seed=seed, casts=8, folder=run.folder)
+
+
+def _measured(run, card, photos, batch_size):
+    """Measures what a run wrote, and gives what `train` gives back."""
+    estimator = Estimator(run.folder, card=card)
+    tests = examples(
+        photos, "test", estimator.kind, estimator.strength, side=estimator.side, seed=run.arguments["seed"]
+    )
+    figures = measure(estimator, tests, run.folder)
     plots.history(
         run.history,
         {name: {name: "training", f"val_{name}": "validation"} for name in ("loss", "rmse")},
         run.folder / "curves.png",
     )
-    one = pixels[:1]
-    card |= figures | {
-        "files": [
-            cards.file_entry(
-                run.folder / "model.keras",
-                metrics=figures["metrics"],
-                measured_on=_measured_on(photos, "test", kind, strength, 8, seed),
-                latency_ms=round(timing.latency(lambda: estimator(one)), 4),
-            )
-        ],
-        "training": cards.training_entry(
-            run,
-            batch_size=batch_size,
-            validation={"rmse": min(row["val_rmse"] for row in run.history)},
-        ),
-    }
-    cards.write(run.folder, card)
-    training.finish(run)
-    print(cards.table(_rows(figures)))
-    print(f"\n{_measured_on(photos, 'test', kind, strength, 8, seed)}; model, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **_flat(figures),
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
-    }
+    answer = results.trained(
+        run,
+        card,
+        figures,
+        metrics=figures["metrics"],
+        measured_on=tests.about,
+        latency_ms=timing.latency(lambda: estimator(tests.pixels[:1])),
+        message=tests.about,
+        shown=_rows(figures),
+        batch_size=batch_size,
+        validation={"rmse": min(row["val_rmse"] for row in run.history)},
+    )
+    return answer | figures["metrics"]
 
 
 def evaluate(
@@ -312,7 +270,8 @@ def evaluate(
     strength = _strength(estimator.kind, strength or estimator.strength)
     photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
     folder = training.output_folder("alexnet", f"evaluate-{photos.name}", output)
-    found = measure(estimator, photos, split, strength=strength, seed=seed, casts=casts, folder=folder)
+    tests = examples(photos, split, estimator.kind, strength, side=estimator.side, seed=seed, casts=casts)
+    found = measure(estimator, tests, folder)
     figures = {
         "model": estimator.path,
         "dataset": photos.name,
@@ -320,12 +279,10 @@ def evaluate(
         "photos": len(photos.split(split)[0]),
         "skipped_files": len(photos.skipped),
         "target": {"kind": estimator.kind, "strength": strength, "seed": seed, "casts": casts},
-        **_flat(found),
+        **found["metrics"],
+        **found,
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(_rows(found)))
-    print(f"\n{_measured_on(photos, split, estimator.kind, strength, casts, seed)}; pictures are in {folder}")
-    return {**figures, "output": folder}
+    return results.evaluated(folder, figures, _rows(found), tests.about)
 
 
 def predict(
@@ -344,28 +301,31 @@ def predict(
     if not paths:
         raise ValueError("no photo given: name image files or folders of images")
     estimator = Estimator(model)
-    found, skipped = _read_all(paths)
+    found, skipped = inputs.read(
+        paths,
+        lambda path: image_data.open_image(path).convert("RGB"),
+        files=image_data.files,
+        kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
+        what="an image",
+    )
     folder = training.output_folder("alexnet", "predict", output)
-    rows, shown = [], []
+    square = "crop" if estimator.kind == "angle" else "stretch"
+    rows, shown, captions, taken = [], [], [], set()
     for path, photo in found:
-        pixels = np.asarray(photo)
-        small = images._fit(
-            photo, (estimator.side, estimator.side, 3), "crop" if estimator.kind == "angle" else "stretch"
-        )
-        (values,) = estimator(small[None])
-        result = Image.fromarray(estimator.correct(pixels, values))
-        target = _new_name(folder, path, rows)
-        options = {"quality": 95, "subsampling": 0} if target.suffix == ".jpg" else {}
+        (values,) = estimator(image_data.fit_one(photo, (estimator.side, estimator.side, 3), square)[None])
+        result = Image.fromarray(estimator.correct(np.asarray(photo), values))
+        jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+        target = inputs.free_name(folder, path.with_stem(f"{path.stem}-corrected"), ".jpg" if jpeg else ".png", taken)
+        options = {"format": "JPEG", "quality": 95, "subsampling": 0} if jpeg else {"format": "PNG"}
         with exporting.atomic(target) as partial:
-            profile = photo.info.get("icc_profile")
-            result.save(partial, format="JPEG" if options else "PNG", icc_profile=profile, **options)
+            result.save(partial, icc_profile=photo.info.get("icc_profile"), **options)
         row = {"file": str(path), **dict(zip(estimator.outputs, map(float, values), strict=True))}
         rows.append(row | {"corrected": str(target), "width": result.width, "height": result.height})
         if len(shown) < 64:
-            shown += [_thumbnail(photo), _thumbnail(result)]
-    _write_rows(rows, folder)
-    captions = [text for row in rows for text in (Path(row["file"]).name[-18:], _caption(row, estimator))]
-    plots.sheet(shown, captions[: len(shown)], folder / "predictions.png")
+            shown += [plots.thumbnail(photo), plots.thumbnail(result)]
+            captions += [path.name[-18:], _numbers(values, estimator.kind)]
+    results.write_predictions(folder, rows, rows)
+    plots.sheet(shown, captions, folder / "predictions.png")
     print(cards.table(rows))
     print(f"\ntable, sheet and photos are in {folder}")
     return {"predictions": rows, "skipped": skipped, "output": folder}
@@ -403,105 +363,85 @@ def export(
     estimator = Estimator(model).keras_only()
     kind, strength = estimator.kind, estimator.strength
     photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
-    pixels, clean, values = _examples(photos, split, kind, strength, seed=seed, casts=casts, side=estimator.side)
-    reference = estimator(pixels)
+    tests = examples(photos, split, kind, strength, side=estimator.side, seed=seed, casts=casts)
+    reference = estimator(tests.pixels)
     folder = training.output_folder("alexnet", "export", output)
     unit = {"shift": "added to the channels, 0-255", "gains": "factors of the channels", "angle": "degrees"}[kind]
-    metadata = {
-        "name": "alexnet",
-        "task": TASK,
-        "input": "uint8 pixels, 0 to 255",
-        "output": f"{', '.join(estimator.outputs)}: {unit}",
-        "target": {"kind": kind, "strength": strength, "outputs": list(estimator.outputs)},
-        "dataset": estimator.card.get("dataset", {}).get("name"),
-        "licence": estimator.card.get("licence"),
-    }
-    typical = representative(photos, split, kind, strength, estimator.side)
-
-    def write(path, format, quantization):
-        exporting.export(
-            estimator.model,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints=exporting.cast_endpoint(estimator.model, kind),
-            metadata=metadata | {"quantize": quantization},
-            representative_data=typical if quantization == "int8" else None,
-        )
+    target = {"kind": kind, "strength": strength, "outputs": list(estimator.outputs)}
 
     def measured(path):
         exported = Estimator(path)
-        found = exported(pixels)
+        found = exported(tests.pixels)
         return {
-            "metrics": _figures(values, found, kind, pixels, clean),
-            "measured_on": _measured_on(photos, split, kind, strength, casts, seed),
+            "metrics": _figures(tests, found, kind),
+            "measured_on": tests.about,
             "max_abs_difference": float(np.abs(found - reference).max()),
-            "latency_ms": round(timing.latency(lambda: exported(pixels[:1])), 4),
+            "latency_ms": round(timing.latency(lambda: exported(tests.pixels[:1])), 4),
         }
 
-    card = estimator.card or {"name": "alexnet", "task": TASK, "target": metadata["target"]}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
-    figures = _figures(values, reference, kind, pixels, clean)
-    about = _measured_on(photos, split, kind, strength, casts, seed)
-    print(f"\nKeras: RMSE {figures['rmse']:.4g}, {about}; files are in {folder}")
+    entries = exports.write_all(
+        folder,
+        files,
+        estimator,
+        endpoints=exporting.cast_endpoint(estimator.model, kind),
+        metadata={
+            "input": "uint8 pixels, 0 to 255",
+            "output": f"{', '.join(estimator.outputs)}: {unit}",
+            "target": target,
+        },
+        representative_data=representative(photos, split, kind, strength, estimator.side),
+        measured=measured,
+        card={"name": "alexnet", "task": TASK, "target": target},
+    )
+    figures = _figures(tests, reference, kind)
+    print(f"\nKeras: RMSE {figures['rmse']:.4g}, {tests.about}; files are in {folder}")
     return {"output": folder, "dataset": photos.name, "split": split, "metrics": figures, "files": entries}
 
 
-class Estimator:
+class Estimator(models.TrainedModel):
     """Any form of a trained network: uint8 images (count, side, side, 3) to numbers (count, outputs).
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         kind: "shift", "gains" or "angle".
         strength: Range of the numbers that it was trained for.
         outputs: Names of the numbers.
         side: Pixels a side of its images.
     """
 
-    def __init__(self, model):
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path)
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = zoo.load(self.path)
+    name, task = "alexnet", TASK
+
+    def __init__(self, model, *, card=None):
+        super().__init__(model, card=card)
+        self.about = (self.model.metadata if self.exported else self.card).get("target", {})
+        if self.exported:
+            self.outputs, shape = tuple(self.about.get("outputs", ())), self.model.inputs.get("image", ((), ""))[0]
+        else:
             self.outputs, shape = tuple(getattr(self.model, "output_names", ())), self.model.input_shape
-            about = self.card.get("target", {})
-            if self.outputs in data.OUTPUTS.values() and isinstance(shape, tuple):
+            if self.outputs in photo_data.OUTPUTS.values() and isinstance(shape, tuple):
                 signature = [tf.TensorSpec((None, *shape[1:]), tf.float32)]  # any count without tracing again
                 self._run = tf.function(lambda image: tf.concat(self._list(image), axis=1), signature)
-        else:
-            self.model = exporting.load(self.path)
-            about = self.model.metadata.get("target", {})
-            self.outputs, shape = tuple(about.get("outputs", ())), self.model.inputs.get("image", ((), ""))[0]
-        if self.outputs not in data.OUTPUTS.values() or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+        if self.outputs not in photo_data.OUTPUTS.values() or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
             raise ValueError(
                 f"{self.path} is no network of colour casts or angles: it gives {self.outputs or 'others'}"
             )
-        self.kind = about.get("kind") or ("angle" if self.outputs == ("angle",) else "shift")
-        self.strength = _strength(self.kind, about.get("strength"))
+        self.kind = self.about.get("kind") or ("angle" if self.outputs == ("angle",) else "shift")
+        self.strength = _strength(self.kind, self.about.get("strength"))
         self.side = shape[1]
 
     def _list(self, image):
         found = self.model(image, training=False)
         return found if isinstance(found, list | tuple) else [found]
 
-    def keras_only(self):
-        """This network, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
-
     def datasets(self, dataset, split, data_dir, manual_dir):
         """(a data set for this network, the split to measure on)."""
         path = Path(dataset)
         if split is None:
-            heard = self.card.get("dataset", {})  # a folder has no version
-            known = heard.get("name") in (path.resolve().name, path.stem) and not heard.get("version")
-            own = path.suffix.lower() == ".csv" or (path.is_dir() and not images.files(path / "test"))
-            split = "all" if own and not known else "test"
+            trained = self.card.get("dataset", {})  # a folder has no version
+            seen = trained.get("name") in (path.resolve().name, path.stem) and not trained.get("version")
+            own = path.suffix.lower() == ".csv" or (path.is_dir() and not image_data.files(path / "test"))
+            split = "all" if own and not seen else "test"
         options = {"target": self.kind, "data_dir": data_dir, "manual_dir": manual_dir}
-        return data.load(str(dataset), **options, complete=split != "all"), split
+        return photo_data.load(str(dataset), **options, complete=split != "all"), split
 
     def __call__(self, pixels):
         if isinstance(self.model, keras.Model):
@@ -513,52 +453,72 @@ class Estimator:
     def correct(self, photo, values):
         """A uint8 photo of any size without its cast, or straightened and cut to what has no black corner."""
         if self.kind == "angle":
-            return data.inside(data.turn(photo, -values[0]), values[0])
+            return photo_data.inside(photo_data.turn(photo, -values[0]), values[0])
         return color.correct_color(photo, values, self.kind)
 
 
-def measure(estimator, photos, split, *, strength, seed, casts, folder):
-    """Figures of a network and of the classical methods on one split, the pictures written into `folder`."""
+class Examples(NamedTuple):
+    """What a network is measured on.
+
+    Attributes:
+        pixels: uint8 (count, side, side, 3) with casts or turned.
+        clean: The same without.
+        values: float32 (count, outputs), what is to be found.
+        about: All of that in words.
+    """
+
+    pixels: np.ndarray
+    clean: np.ndarray
+    values: np.ndarray
+    about: str
+
+
+def examples(photos, split, kind, strength, *, side, seed=0, casts=8):
+    """Examples of a split, `casts` of each photo drawn with `seed`; a table's photos have their own values."""
+    x, targets = photos.split(split)
+    count = f"{photos.name}, {split}: {len(x):,} photos"
+    if targets is None:
+        what = {"shift": "shifts within {}", "gains": "gains within {}", "angle": "turns within {} degrees"}[kind]
+        what = what.format(f"{1 + strength if kind == 'gains' else strength:g}")
+        drawn = photo_data.pairs(x, kind, strength, seed=seed, each=casts, side=side)
+        return Examples(*drawn, f"{count}, {casts} {what} each, seed {seed}")
+    pixels = photo_data.resize(x, side)
+    if kind == "angle":
+        clean = np.stack([photo_data.turn(photo, -angle) for photo, (angle,) in zip(pixels, targets, strict=True)])
+    else:
+        clean = color.correct_color(pixels, targets, kind)
+    return Examples(pixels, clean, targets, f"{count} with the values of the table")
+
+
+def measure(estimator, tests, folder):
+    """Figures of a network and of the classical methods on `Examples`, the pictures written into `folder`."""
     kind = estimator.kind
-    pixels, clean, values = _examples(photos, split, kind, strength, seed=seed, casts=casts, side=estimator.side)
+    pixels, clean, values, _ = tests
     found = estimator(pixels)
     guesses = {"zero": np.full_like(values, 1.0 if kind == "gains" else 0.0)}
     if kind != "angle":
         guesses |= {name: method(pixels, kind) for name, method in BASELINES.items()}
     unit = {"shift": " (0-255)", "gains": "", "angle": " (degrees)"}[kind]
     plots.regression(values, found, [f"{name}{unit}" for name in estimator.outputs], folder / "predictions.png")
-    few = np.linspace(0, len(pixels) - 1, min(12, len(pixels))).astype(int)
     shown, captions = [], []
-    for index in few:
+    for index in np.linspace(0, len(pixels) - 1, min(12, len(pixels))).astype(int):
         error = _rmse(found[index] - values[index])
         shown += [pixels[index], estimator.correct(pixels[index], found[index]), clean[index]]
         captions += [_numbers(values[index], kind), f"{_numbers(found[index], kind)}\noff by {error:.3g}", "original"]
     title = "turned, straightened, original" if kind == "angle" else "cast, corrected, original, with true and found"
     plots.sheet(shown, captions, folder / "examples.png", title=title, columns=6)
     return {
-        "metrics": _figures(values, found, kind, pixels, clean),
-        "baselines": {name: _figures(values, guess, kind, pixels, clean) for name, guess in guesses.items()},
+        "metrics": _figures(tests, found, kind),
+        "baselines": {name: _figures(tests, guess, kind) for name, guess in guesses.items()},
     }
 
 
-def _examples(photos, split, kind, strength, *, seed, casts, side):
-    """(pixels, the same without their cast, values) of a split; a table's photos have their own values."""
-    x, known = photos.split(split)
-    if known is None:
-        return data.pairs(x, kind, strength, seed=seed, each=casts, side=side)
-    pixels = data.resize(x, side)
-    if kind == "angle":
-        clean = np.stack([data.turn(photo, -angle) for photo, (angle,) in zip(pixels, known, strict=True)])
-    else:
-        clean = color.correct_color(pixels, known, kind)
-    return pixels, clean, known
-
-
-def _figures(values, found, kind, pixels, clean, at_most=400):
+def _figures(tests, found, kind, at_most=400):
     """RMSE over all and by output; for casts also the angular error in degrees and the colour difference (Delta E 2000)
     that is left after the correction, as means over the images (of a part of their pixels, and `at_most` images)."""
+    pixels, clean, values, _ = tests
     error = np.float64(found) - values
-    names = data.OUTPUTS[kind]
+    names = photo_data.OUTPUTS[kind]
     figures = {"rmse": _rmse(error)}
     if len(names) > 1:
         figures |= {f"rmse_{name}": _rmse(error[:, index]) for index, name in enumerate(names)}
@@ -579,24 +539,10 @@ def _rmse(error):
     return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
 
 
-def _flat(figures):
-    """The metrics once more at the top, where a program looks for them."""
-    return {**figures["metrics"], **figures}
-
-
 def _rows(figures):
     """The table of a measurement, the network last."""
     parts = {**figures["baselines"], "network": figures["metrics"]}
     return [{"method": name} | part for name, part in parts.items()]
-
-
-def _measured_on(photos, split, kind, strength, casts, seed):
-    count = len(photos.split(split)[0])
-    if photos.targets is not None:
-        return f"{photos.name}, {split}: {count:,} photos with the values of the table"
-    what = {"shift": f"shifts within {strength:g}", "gains": f"gains within {1 + strength:g}", "angle": "turns"}[kind]
-    what = f"{what} within {strength:g} degrees" if kind == "angle" else what
-    return f"{photos.name}, {split}: {count:,} photos, {casts} {what} each, seed {seed}"
 
 
 def _strength(kind, strength):
@@ -605,7 +551,7 @@ def _strength(kind, strength):
     Raises:
         ValueError: If it makes no sense.
     """
-    strength = data.STRENGTH[kind] if strength is None else strength
+    strength = photo_data.STRENGTH[kind] if strength is None else strength
     highest = {"shift": 128, "gains": 3, "angle": 45}[kind]
     if not 0 < strength <= highest:
         raise ValueError(f"strength of {kind} must be in (0, {highest}], got {strength:g}")
@@ -619,10 +565,10 @@ def _scale(kind, strength):
 
 def representative(photos, split, kind, strength, side, count=200):
     """Images with casts that show int8 the range of the activations."""
-    known = "train" if "train" in photos.splits else split
-    each = 2 if len(photos.split(known)[0]) * 2 < count else 1
-    pixels = _examples(photos, known, kind, strength, seed=2**31, casts=each, side=side)[0]
-    return pixels[np.random.default_rng(0).permutation(len(pixels))[:count]]
+    training_split = "train" if "train" in photos.splits else split
+    each = 2 if len(photos.split(training_split)[0]) * 2 < count else 1
+    drawn = examples(photos, training_split, kind, strength, side=side, seed=2**31, casts=each)
+    return exports.some_of(drawn.pixels, count)
 
 
 def _numbers(values, kind):
@@ -630,53 +576,6 @@ def _numbers(values, kind):
         f"{value:.2f}" if kind == "gains" else f"{value:.1f}" if kind == "angle" else f"{value:+.0f}"
         for value in values
     )
-
-
-def _caption(row, estimator):
-    return _numbers([row[name] for name in estimator.outputs], estimator.kind)
-
-
-def _read_all(paths):
-    """Readable photos as (path, PIL image), and the files of folders that are not."""
-    found, skipped = [], []
-    for path in paths:
-        listed = images.files(path) if path.is_dir() else [path]
-        if not listed:
-            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
-        for file in listed:
-            try:
-                found.append((file, images.open_image(file).convert("RGB")))
-            except ValueError as error:
-                if not path.is_dir():
-                    raise
-                skipped.append(str(file))
-                print(f"skipped: {error}", file=sys.stderr)
-    if not found:
-        raise ValueError(f"none of the {len(skipped)} files is an image that can be read")
-    return found, skipped
-
-
-def _thumbnail(photo, side=256):
-    photo = photo.copy()
-    photo.thumbnail((side, side))
-    return np.asarray(photo)
-
-
-def _new_name(folder, path, rows):
-    """A name for the corrected photo that no former row has."""
-    taken = {row["corrected"] for row in rows}
-    suffix = ".jpg" if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
-    names = (folder / f"{path.stem}-corrected{end}{suffix}" for end in ("", *(f"-{n}" for n in range(2, 10**6))))
-    return next(name for name in names if str(name) not in taken)
-
-
-def _write_rows(rows, folder):
-    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    training.write_text(folder / "predictions.csv", text.getvalue())
 
 
 class _OverallRMSE(keras.callbacks.Callback):

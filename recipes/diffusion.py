@@ -542,28 +542,18 @@ def export(
     folder = training.output_folder("diffusion", "export", output)
     reference = generator(20, seed=1, **way)[0].astype(int)
 
-    def write(path, format, quantization):
+    def endpoints(format):
         fixed = {"steps": steps} if format == "tflite" else {"batch": None}
-        exporting.export(
-            generator.model,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints=exporting.diffusion_endpoints(generator.model, **fixed),
-            labels=generator.labels,
-            metadata={
-                "name": "diffusion",
-                "task": TASK,
-                "input": "noise: standard normal numbers; label, where the number of classes means none",
-                "output": "uint8 pixels, 0 to 255",
-                "timesteps": generator.model.timesteps,
-                "steps": fixed.get("steps"),
-                "guidance_scale": way["guidance_scale"],
-                "dataset": generator.card.get("dataset", {}).get("name"),
-                "licence": generator.card.get("licence"),
-                "quantize": quantization,
-            },
-        )
+        return exporting.diffusion_endpoints(generator.model, **fixed)
+
+    def metadata(format):
+        return {
+            "input": "noise: standard normal numbers; label, where the number of classes means none",
+            "output": "uint8 pixels, 0 to 255",
+            "timesteps": generator.model.timesteps,
+            "steps": steps if format == "tflite" else None,
+            "guidance_scale": way["guidance_scale"],
+        }
 
     def measured(path):
         exported = Generator(path)
@@ -576,8 +566,9 @@ def export(
             "latency_ms": round(timing.latency(lambda: exported(1, seed=0, **way)), 4),
         }
 
-    card = generator.card or {**ABOUT, "dataset": {"classes": generator.labels}}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    card = {**ABOUT, "dataset": {"classes": generator.labels}}
+    about = {"endpoints": endpoints, "metadata": metadata, "card": card}
+    entries = exports.write_all(folder, files, generator, measured=measured, **about)
     metrics = _distances(generator, expert, images, split, count, **way)
     print(f"\nKeras on the same {count} images: {metrics}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}

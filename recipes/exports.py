@@ -34,10 +34,13 @@ def write_all(
     measured,
     network=None,
     endpoints=None,
-    metadata=(),
+    metadata=None,
     representative_data=None,
+    card=None,
 ):
     """Writes a model to files, measures each, prints the table of them and writes the card beside them.
+
+    Other files of the same training stay in the folder's card; those of another model do not belong to it.
 
     Args:
         folder: Where to write.
@@ -46,63 +49,37 @@ def write_all(
         measured: Function (path) that gives what the card says of the file: a dictionary with "metrics" (the task's own
             first), "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
         network: The Keras model to write; None takes the opened one.
-        endpoints: The signatures, see `zoo.export.export`.
-        metadata: What the files say of themselves besides name, task, data set, licence and quantization.
-        representative_data: Typical raw inputs, for int8.
+        endpoints: The signatures, see `zoo.export.export`, or a function of the format that gives them.
+        metadata: What the files say of themselves besides name, task, data set, licence and quantization, or a function
+            of the format that gives it.
+        representative_data: Raw inputs, for int8.
+        card: What the card says of a model that has none; by default name, task and classes.
 
     Returns:
         The entries of the card, one dictionary per file.
     """
-    metadata = {
-        "name": opened.name,
-        "task": opened.task,
-        **dict(metadata),
-        "dataset": opened.card.get("dataset", {}).get("name"),
-        "licence": opened.card.get("licence"),
-    }
-
-    def write_one(path, format, quantization):
+    card = opened.card or card or {"name": opened.name, "task": opened.task, "dataset": {"classes": opened.labels}}
+    entries, rows = [], []
+    for file, format, quantization in files:
+        path = folder / file
         exporting.export(
             opened.model if network is None else network,
             path,
             format=format,
             quantize=quantization,
-            endpoints=endpoints,
+            endpoints=endpoints(format) if callable(endpoints) else endpoints,
             labels=opened.labels,
-            metadata=metadata | {"quantize": quantization},
+            metadata={
+                "name": opened.name,
+                "task": opened.task,
+                **((metadata(format) if callable(metadata) else metadata) or {}),
+                "dataset": opened.card.get("dataset", {}).get("name"),
+                "licence": opened.card.get("licence"),
+                "quantize": quantization,
+            },
             representative_data=representative_data if quantization == "int8" else None,
         )
-
-    card = opened.card or {"name": opened.name, "task": opened.task, "dataset": {"classes": opened.labels}}
-    return write(folder, files, card=card, export=write_one, measure=measured)
-
-
-def some_of(images, count, seed=0):
-    """Up to `count` of an array of examples, in random order: representative data."""
-    return images[np.random.default_rng(seed).permutation(len(images))[:count]]
-
-
-def write(folder, files, *, card, export, measure):
-    """Writes files, measures each, prints the table of them and writes the card beside them.
-
-    Other files of the same training stay in the folder's card; those of another model do not belong to it.
-
-    Args:
-        folder: Where to write.
-        files: The `plan`.
-        card: The card of the model.
-        export: Function (path, format, quantization) that writes one file.
-        measure: Function (path) that gives what the card says of the file: a dictionary with "metrics" (the task's own
-            first), "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
-
-    Returns:
-        The entries of the card, one dictionary per file.
-    """
-    entries, rows = [], []
-    for file, format, quantization in files:
-        path = folder / file
-        export(path, format, quantization)
-        entry = cards.file_entry(path, quantize=quantization, **measure(path))
+        entry = cards.file_entry(path, quantize=quantization, **measured(path))
         operations = exporting.operations(path) if format == "tflite" else []
         entries.append(entry | ({"operations": sorted(set(operations))} if operations else {}))
         metric, value = next(iter(entry["metrics"].items()))
@@ -124,3 +101,8 @@ def write(folder, files, *, card, export, measure):
     cards.write(folder, card | {"files": kept + entries})
     print(cards.table(rows))
     return entries
+
+
+def some_of(images, count, seed=0):
+    """Up to `count` of an array of examples, in random order: representative data."""
+    return images[np.random.default_rng(seed).permutation(len(images))[:count]]

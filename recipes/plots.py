@@ -135,6 +135,13 @@ def sheet(images, captions, path, *, title="", columns=8, size=1.5):
     _save(figure, path)
 
 
+def thumbnail(picture, side=256):
+    """A PIL image or uint8 array, no larger than `side` pixels: an array for a `sheet`."""
+    picture = picture.copy() if isinstance(picture, Image.Image) else Image.fromarray(picture.squeeze())
+    picture.thumbnail((side, side))
+    return np.asarray(picture)
+
+
 def coloured(image):
     """A picture of one value in [0, 1] per pixel, (height, width), in colours: uint8 (height, width, 3)."""
     return np.uint8(255 * colormaps["magma"](image)[..., :3])

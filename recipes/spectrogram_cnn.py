@@ -423,15 +423,6 @@ def export(
         y, metric = reference.argmax(axis=1), "agreement"
         print(f"{sounds.name} has other classes than the model: measured is how often a file says what the model says")
     folder = training.output_folder("spectrogram_cnn", "export", output)
-    metadata = {
-        "name": classifier.name,
-        "task": classifier.task,
-        "input": f"{input} PCM, {classifier.samples} samples at {classifier.sample_rate} per second",
-        "sound": classifier.sound,
-        "spectrogram": classifier.settings,
-        "dataset": classifier.card.get("dataset", {}).get("name"),
-        "licence": classifier.card.get("licence"),
-    }
     endpoints = {exporting.ENDPOINT: exporting.sound_endpoint(classifier.model, input)}
     new = round(stream * classifier.sample_rate)
     if new:
@@ -439,24 +430,9 @@ def export(
     training_split = sounds.split("train" if "train" in sounds.splits else split)[0]
     samples = _as_input(exports.some_of(training_split, 200), input)
     before = np.concatenate([np.zeros_like(samples[:, :new]), samples[:, : samples.shape[1] - new]], axis=1)
-    representative = {
-        exporting.ENDPOINT: {"waveform": samples},
-        "stream": {"samples": samples[:, samples.shape[1] - new :], "memory": before},
-    }
-
-    def write(path, format, quantization):
-        # an ONNX file holds one endpoint, so that `exports.write_all` with its one set for all files does not fit
-        wanted = endpoints if format != "onnx" else {exporting.ENDPOINT: endpoints[exporting.ENDPOINT]}
-        exporting.export(
-            classifier.model,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints=wanted,
-            labels=classifier.labels,
-            metadata=metadata | {"quantize": quantization},
-            representative_data={name: representative[name] for name in wanted} if quantization == "int8" else None,
-        )
+    representative_data = {exporting.ENDPOINT: {"waveform": samples}}
+    if new:
+        representative_data["stream"] = {"samples": samples[:, samples.shape[1] - new :], "memory": before}
 
     def measured(path):
         exported = Classifier(path)
@@ -470,10 +446,20 @@ def export(
             "real_time_factor": round(1000 * classifier.seconds / milliseconds, 1),
         }
 
-    card = classifier.card or {key: metadata[key] for key in ("name", "task")} | {
-        "dataset": {"classes": classifier.labels}
-    }
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    entries = exports.write_all(
+        folder,
+        files,
+        classifier,
+        # an ONNX file holds one endpoint
+        endpoints=lambda format: {exporting.ENDPOINT: endpoints[exporting.ENDPOINT]} if format == "onnx" else endpoints,
+        metadata={
+            "input": f"{input} PCM, {classifier.samples} samples at {classifier.sample_rate} per second",
+            "sound": classifier.sound,
+            "spectrogram": classifier.settings,
+        },
+        representative_data=representative_data,
+        measured=measured,
+    )
     value = float((reference.argmax(axis=1) == y).mean())
     print(f"\nKeras: {metric} {value:.4f} on {len(y):,} sounds of {sounds.name} ({split}); files are in {folder}")
     return {

@@ -265,7 +265,7 @@ def test_figures_against_numpy():
     clean = random.integers(60, 190, (6, 20, 20, 3)).astype(np.uint8)
     values, found = random.uniform(-50, 50, (6, 3)), random.uniform(-50, 50, (6, 3))
     pixels = color.apply_cast(clean, values)
-    figures = recipe._figures(values, found, "shift", pixels, clean)
+    figures = recipe._figures(recipe.Examples(pixels, clean, values, ""), found, "shift")
     assert figures["rmse"] == pytest.approx(np.sqrt(np.mean((values - found) ** 2)))
     for index, name in enumerate(("red", "green", "blue")):
         assert figures[f"rmse_{name}"] == pytest.approx(np.sqrt(np.mean((values - found)[:, index] ** 2)))
@@ -273,7 +273,7 @@ def test_figures_against_numpy():
     assert figures["mean_angular_error"] == pytest.approx(angles.mean())
     assert figures["median_angular_error"] == pytest.approx(np.median(angles))
     assert figures["worst_quarter_angular_error"] == pytest.approx(angles[-2:].mean())
-    exact = recipe._figures(values, values, "shift", pixels, clean)
+    exact = recipe._figures(recipe.Examples(pixels, clean, values, ""), values, "shift")
     assert exact["rmse"] == 0 and exact["delta_e_2000"] < 1  # rounding
     corrected = color.correct_color(pixels, found)[:, ::5, ::5]
     expected = deltaE_ciede2000(rgb2lab(clean[:, ::5, ::5]), rgb2lab(corrected)).mean()
@@ -551,7 +551,7 @@ def test_published_figures_are_reproduced(real_data):
     for entry in card["files"]:
         estimator = recipe.Estimator(pretrained.file("alexnet", entry["file"]))
         casts, seed = (int(re.search(words, entry["measured_on"])[1]) for words in (r"(\d+) shifts", r"seed (\d+)"))
-        pixels, _, values = recipe._examples(photos, "test", "shift", 60.0, seed=seed, casts=casts, side=227)
+        pixels, _, values, _ = recipe.examples(photos, "test", "shift", 60.0, seed=seed, casts=casts, side=227)
         rmse = float(np.sqrt(np.mean((estimator(pixels[:64]) - values[:64]) ** 2)))
         known = float(np.sqrt(np.mean((recipe.Estimator("alexnet")(pixels[:64]) - values[:64]) ** 2)))
         assert rmse == pytest.approx(known, rel=0.1)

@@ -98,7 +98,7 @@ def read(path, input_shape, fit="pad"):
     Raises:
         ValueError: If the file is not an image.
     """
-    return _fit(open_image(path), input_shape, fit)
+    return fit_one(open_image(path), input_shape, fit)
 
 
 def read_tiles(path, input_shape, at_most=256):
@@ -111,7 +111,7 @@ def read_tiles(path, input_shape, at_most=256):
     height, width, channels = input_shape
     image = open_image(path)
     if image.height < height or image.width < width:
-        return _fit(image, input_shape)[None]
+        return fit_one(image, input_shape)[None]
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(image.height, image.width, channels)
     rows, columns = image.height // height, image.width // width
     tiles = pixels[: rows * height, : columns * width].reshape(rows, height, columns, width, channels)
@@ -263,7 +263,8 @@ def affine(images, seed, strength=1.0):
     )
 
 
-def _fit(image, input_shape, fit="pad"):
+def fit_one(image, input_shape, fit="pad"):
+    """A PIL image as uint8 (height, width, channels): "pad" to keep its shape, "crop" or "stretch"."""
     height, width, channels = input_shape
     image = image.convert("L" if channels == 1 else "RGB")
     if fit == "crop":
@@ -287,7 +288,7 @@ def fit_all(images, input_shape, fit="pad"):
     if images.shape[1:] == tuple(input_shape):
         return images
     pictures = (Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images)
-    return np.stack([_fit(picture, input_shape, fit) for picture in pictures])
+    return np.stack([fit_one(picture, input_shape, fit) for picture in pictures])
 
 
 def cut(labels, fractions, at_most=5000):

@@ -320,7 +320,7 @@ def _embedded(fit):
             boxes = [(0, 0, 1, 1)] + [(x, y, x + 0.5, y + 0.5) for y in (0, 0.25, 0.5) for x in (0, 0.25, 0.5)]
             for left, top, right, bottom in boxes[:-1]:
                 piece = photo.crop((left * width, top * height, right * width, bottom * height))
-                pieces.append(images._fit(piece, (SIDE, SIDE, 3), fit))
+                pieces.append(images.fit_one(piece, (SIDE, SIDE, 3), fit))
         splits[split] = np.stack(pieces)
         sources[split] = [name for name in names for _ in range(len(boxes) - 1)]
     return PhotoDataset("photos", splits, sources, version="scikit-image, scikit-learn", licence="CC0 and CC BY 2.0")
