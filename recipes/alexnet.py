@@ -24,7 +24,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, inputs, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data import photos as photo_data
 from zoo import color
@@ -38,7 +38,7 @@ Target = Literal["cast", "angle"]
 Cast = Literal["shift", "gains"]
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "photos",
@@ -106,20 +106,7 @@ def train(
 
     # network: before the data, so that weights that do not fit are told of at once
     with strategy.scope(), training.precision(setup.precision):
-        model = zoo.alexnet_regressor(
-            photo_data.OUTPUTS[kind],
-            input_shape=(side, side, 3),
-            backbone=backbone,
-            variant=variant,
-            width=width,
-            pooling=pooling or ("statistics" if backbone == "alexnet" else "flatten"),
-            units=units,
-            dropout=dropout,
-            scale=_scale(kind, strength),
-            offset=1.0 if kind == "gains" else 0.0,
-            weights=weights,
-            freeze_until=freeze_until,
-        )
+        model = _network(arguments, kind, strength)
 
     # data
     photos = photo_data.load(str(dataset), target=kind, data_dir=setup.data_dir, manual_dir=setup.manual_dir)
@@ -140,7 +127,7 @@ def train(
             )
 
     # machine: a run folder, and two phases that can be killed and resumed
-    run = training.start("alexnet", train, arguments)
+    run = runs.start("alexnet", train, arguments)
     card = _card(photos, model, kind, strength) | cards.environment()
     print(f"{photos.name}: {len(x):,} photos for training, {model.count_params():,} parameters, {epochs} epochs")
 
@@ -150,16 +137,18 @@ def train(
             return photo_data.training_batches(x, y, **sizes, **drawn)
 
         validation = photo_data.evaluation_batches(held_out.pixels, held_out.values)
-        _fit(model, run, card, batches, epochs=epochs, steps=steps, validation=validation, patience=patience)
+        options = {"epochs": epochs, "steps": steps, "validation": validation, "patience": patience}
+        options |= {"monitor": "val_rmse", "callbacks": [_OverallRMSE(model.output_names)]}
+        return training.fit(model, batches, run=run, card=card, **options)
 
     if not (run.backup / SECOND_PHASE).is_file():
         compile_model(learning_rate, epochs)
-        fit(epochs, patience)
+        trained = fit(epochs, patience)
     if fine_tuning_epochs:
         freeze(model, None)
         compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
-        fit(_begin_second_phase(model, run) + fine_tuning_epochs, None)
-    training.save_compact(exporting.float32_copy(model), run.folder / "model.keras")
+        trained = fit(_begin_second_phase(model, run) + fine_tuning_epochs, None)
+    checkpoints.save_compact(trained, run.folder / "model.keras")
     return _measured(run, card, photos, batch_size)
 
 
@@ -171,14 +160,27 @@ def _check(arguments):
 
     training.check_positive(**named("strength", "epochs", "crops", "batch_size", "learning_rate", "patience"))
     training.check_positive(**named("fine_tuning_rate"))
-    training.check_range(0, 1, **named("dropout"))
-    training.check_between(0, 1, **named("augment"))
-    training.check_range(0, math.inf, **named("weight_decay", "fine_tuning_epochs"))
+    training.check_range("[0, 1)", **named("dropout"))
+    training.check_range("[0, 1]", **named("augment"))
+    training.check_range("[0, inf)", **named("weight_decay", "fine_tuning_epochs"))
     epochs, precision = arguments["fine_tuning_epochs"], arguments["setup"].precision
     if epochs and arguments["freeze_until"] is None:
         raise ValueError(f"fine_tuning_epochs={epochs} goes with freeze_until: name the last frozen layer")
     if arguments["weights"] is not None and precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
+
+
+def _network(arguments, kind, strength):
+    """The network that the arguments of `train` describe."""
+    names = ("backbone", "variant", "width", "units", "dropout", "weights", "freeze_until")
+    return zoo.alexnet_regressor(
+        photo_data.OUTPUTS[kind],
+        input_shape=(arguments["side"], arguments["side"], 3),
+        pooling=arguments["pooling"] or ("statistics" if arguments["backbone"] == "alexnet" else "flatten"),
+        scale=_scale(kind, strength),
+        offset=1.0 if kind == "gains" else 0.0,
+        **{name: arguments[name] for name in names},
+    )
 
 
 def _card(photos, model, kind, strength):
@@ -199,16 +201,6 @@ def _card(photos, model, kind, strength):
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": photos.licence},
     }
-
-
-def _fit(model, run, card, batches, **options):
-    """One phase of a training; what is interrupted is kept."""
-    overall = _OverallRMSE(model.output_names)
-    try:
-        training.fit(model, batches, run=run, monitor="val_rmse", callbacks=[overall], **options)
-    except KeyboardInterrupt:
-        training.keep_interrupted(run, exporting.float32_copy(model), card)
-        raise
 
 
 def _measured(run, card, photos, batch_size):
@@ -265,11 +257,11 @@ def evaluate(
         output: Folder for the pictures and evaluation.json; by default a new one under runs/alexnet.
     """
     training.check_positive(strength=strength, casts=casts)
-    training.check_range(0, 2**31, seed=seed)
+    training.check_range(f"[0, {2**31})", seed=seed)
     estimator = Estimator(model)
     strength = _strength(estimator.kind, strength or estimator.strength)
     photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
-    folder = training.output_folder("alexnet", f"evaluate-{photos.name}", output)
+    folder = runs.output_folder("alexnet", f"evaluate-{photos.name}", output)
     tests = examples(photos, split, estimator.kind, strength, side=estimator.side, seed=seed, casts=casts)
     found = measure(estimator, tests, folder)
     figures = {
@@ -308,7 +300,7 @@ def predict(
         kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
         what="an image",
     )
-    folder = training.output_folder("alexnet", "predict", output)
+    folder = runs.output_folder("alexnet", "predict", output)
     square = "crop" if estimator.kind == "angle" else "stretch"
     rows, shown, captions, taken = [], [], [], set()
     for path, photo in found:
@@ -365,7 +357,7 @@ def export(
     photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
     tests = examples(photos, split, kind, strength, side=estimator.side, seed=seed, casts=casts)
     reference = estimator(tests.pixels)
-    folder = training.output_folder("alexnet", "export", output)
+    folder = runs.output_folder("alexnet", "export", output)
     unit = {"shift": "added to the channels, 0-255", "gains": "factors of the channels", "angle": "degrees"}[kind]
     target = {"kind": kind, "strength": strength, "outputs": list(estimator.outputs)}
 
@@ -597,11 +589,11 @@ def _begin_second_phase(model, run):
     returns the epochs of the first. To do it once more, after a kill, gives the same."""
     mark = run.backup / SECOND_PHASE
     if not mark.is_file():
-        training.write_text(mark, str(run.first_epoch))
+        cards.write_text(mark, str(run.first_epoch))
     first = int(mark.read_text(encoding="utf-8"))
     if run.first_epoch == first:
         model.set_weights(keras.saving.load_model(run.backup / "best.keras", compile=False).get_weights())
         model.optimizer.build(model.trainable_variables)
         for name in ("best.keras", f"epoch-{first:04}.keras"):
-            training.save_model(model, run.backup / name)
+            checkpoints.save_model(model, run.backup / name)
     return first

@@ -23,7 +23,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, exports, generation, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, generation, models, plots, results, runs, timing, training
 from recipes.data import images as data
 from recipes.generation import Judge
 from zoo import export as exporting
@@ -42,7 +42,7 @@ def datasets(dataset="digits", image_shape=None, data_dir=None, manual_dir=None)
     )
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "digits",
@@ -90,20 +90,7 @@ def train(
         setup: Seed, machine and folders.
     """
     arguments = dict(locals())
-    training.check_positive(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        discriminator_learning_rate=discriminator_learning_rate,
-        latent_dim=latent_dim,
-        filters=filters,
-        discriminator_filters=discriminator_filters,
-        discriminator_steps=discriminator_steps,
-    )
-    training.check_range(0, 0.5, label_smoothing=label_smoothing)
-    training.check_range(0, 1, ema_decay=ema_decay)
-    training.check_range(0, math.inf, r1_gamma=r1_gamma)
-    environment = cards.environment()
+    _check(arguments)
     strategy = training.prepare(setup)
 
     # data
@@ -153,15 +140,35 @@ def train(
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = training.start("dcgan", train, arguments)
-    card = _card(images, gan, num_classes) | environment
+    run = runs.start("dcgan", train, arguments)
+    card = _card(images, gan, num_classes) | cards.environment()
     print(
         f"{images.name}: {len(x):,} images for training, {gan.generator.count_params():,} parameters of the generator, "
         f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
     )
 
-    _fit(gan, batches, run, card, Watch(run, expert, images), epochs=epochs, steps=steps)
+    watch = Watch(run, expert, images)
+    options = {"epochs": epochs, "steps": steps, "monitor": None, "callbacks": [watch]}
+    generator = training.fit(
+        gan, batches, run=run, card=card, **options, keep=lambda: exporting.float32_copy(gan.averaged_generator())
+    )
+    checkpoints.save_model(generator, run.folder / "model.keras")
+    checkpoints.save_model(gan, run.folder / "dcgan.keras")
+    watch.animate()
     return _finish(run, card, expert, images, batch_size)
+
+
+def _check(arguments):
+    """Refuses arguments of `train` that make no sense."""
+
+    def named(*names):
+        return {name: arguments[name] for name in names}
+
+    training.check_positive(**named("epochs", "batch_size", "learning_rate", "discriminator_learning_rate"))
+    training.check_positive(**named("latent_dim", "filters", "discriminator_filters", "discriminator_steps"))
+    training.check_range("[0, 0.5)", **named("label_smoothing"))
+    training.check_range("[0, 1)", **named("ema_decay"))
+    training.check_range("[0, inf)", **named("r1_gamma"))
 
 
 def _card(images, gan, num_classes):
@@ -174,23 +181,6 @@ def _card(images, gan, num_classes):
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
     }
-
-
-def _fit(gan, batches, run, card, watch, **length):
-    """Trains, and saves the whole model and what is kept of it, also of a training that is interrupted."""
-
-    def generator():
-        """What is kept of the model: the averaged generator in float32."""
-        return exporting.float32_copy(gan.averaged_generator())
-
-    try:
-        training.fit(gan, batches, run=run, **length, monitor=None, callbacks=[watch])
-    except KeyboardInterrupt:
-        training.keep_interrupted(run, generator(), card)
-        raise
-    training.save_model(generator(), run.folder / "model.keras")
-    training.save_model(gan, run.folder / "dcgan.keras")
-    watch.animate()
 
 
 def _finish(run, card, expert, images, batch_size):
@@ -209,7 +199,7 @@ def _finish(run, card, expert, images, batch_size):
         "training": cards.training_entry(run, batch_size=batch_size, validation=validated),
     }
     cards.write(run.folder, card)
-    training.finish(run)
+    runs.finish(run)
     # not results.trained: what is kept here is the generator, and the last line says so
     print(cards.table(generation.rows(figures)))
     print(f"\n{figures['measured_on']}; generator, card and pictures are in {run.folder}")
@@ -252,7 +242,7 @@ def evaluate(
     sampler = Sampler(model)
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
-    folder = training.output_folder("dcgan", f"evaluate-{images.name}", output)
+    folder = runs.output_folder("dcgan", f"evaluate-{images.name}", output)
     figures = {
         "model": sampler.path,
         "dataset": images.name,
@@ -285,7 +275,7 @@ def sample(
     generation.check_count(count, 1 if interpolate is None else 2)
     if interpolate is not None and interpolate < 2:
         raise ValueError(f"interpolate must be 2 or more images, got {interpolate}")
-    training.check_range(0, 2**31, seed=seed)
+    training.check_range(f"[0, {2**31})", seed=seed)
     suffix = ".png" if output is None else output.suffix.lower()
     accepted = (".png", ".npz", "") if interpolate is None else (".png", ".npz", ".gif", "")
     if suffix not in accepted:
@@ -297,7 +287,7 @@ def sample(
         latents = _between(latents, interpolate)
         labels = None if labels is None else labels[:-1].repeat(interpolate)
     pixels = sampler(latents, labels)
-    output = output or training.output_folder("dcgan", "sample") / "grid.png"
+    output = output or runs.output_folder("dcgan", "sample") / "grid.png"
     generation.write_samples(pixels, labels, sampler.labels, output, columns=interpolate)
     print(f"{len(pixels)} images of {sampler.path.parent.name}/{sampler.path.name}, seed {seed}, are in {output}")
     return {
@@ -340,7 +330,7 @@ def export(
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
-    folder = training.output_folder("dcgan", "export", output)
+    folder = runs.output_folder("dcgan", "export", output)
     reference = sampler(*sampler.draw(100, 1))
 
     def measured(path):

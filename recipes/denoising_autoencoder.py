@@ -32,7 +32,7 @@ from skimage import restoration
 from tyro.conf import Positional
 
 import zoo
-from recipes import cards, exports, plots, timing, training
+from recipes import cards, checkpoints, exports, plots, runs, timing, training
 from recipes.data import images as data
 from recipes.data import noise as noises
 from zoo import export as exporting
@@ -50,7 +50,7 @@ def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None)
     )
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "digits",
@@ -112,8 +112,8 @@ def train(
     """
     arguments = dict(locals())
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
-    training.check_range(0, math.inf, weight_decay=weight_decay)
-    training.check_range(0, 2**31, seed=seed)
+    training.check_range("[0, inf)", weight_decay=weight_decay)
+    training.check_range(f"[0, {2**31})", seed=seed)
     low, high = noises.level_range(noise_level)
     level = noises.level_range(min(max(0.5, low), high) if test_level is None else test_level, "test_level")[1]
     if weights is not None and precision != "float32":
@@ -154,7 +154,7 @@ def train(
             # a mirrored loop of several steps fails in TensorFlow 2.21
             steps_per_execution=1 if replicas > 1 else steps_per_execution,
         )
-    run = training.start("denoising_autoencoder", train, arguments)
+    run = runs.start("denoising_autoencoder", train, arguments)
     card = {
         "name": "denoising_autoencoder",
         "builder": "denoising_autoencoder",
@@ -194,9 +194,9 @@ def train(
             patience=patience,
         )
     except KeyboardInterrupt:
-        training.keep_interrupted(run, exporting.float32_copy(model), card)
+        runs.keep_interrupted(run, exporting.float32_copy(model), card)
         raise
-    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+    checkpoints.save_model(exporting.float32_copy(model), run.folder / "model.keras")
     restorer = Restorer(run.folder)
     figures = measure(restorer, images, "test", kind=noise, level=level, curve=CURVE, folder=run.folder)
     plots.curves(run.history, run.folder / "curves.png", metric="psnr")
@@ -214,7 +214,7 @@ def train(
         "training": cards.training_entry(run, batch_size=batch_size, validation={"psnr": validated}),
     }
     cards.write(run.folder, card)
-    training.finish(run)
+    runs.finish(run)
     print(cards.table(_rows(figures)))
     print(f"\n{_measured_on(images, 'test', noise, level)}; model, card and pictures are in {run.folder}")
     return {
@@ -260,7 +260,7 @@ def evaluate(
     curve = [noises.level_range(point, "curve")[1] for point in curve]
     images = restorer.datasets(dataset, data_dir, manual_dir)
     count = len(images.split(split)[0])
-    folder = training.output_folder("denoising_autoencoder", f"evaluate-{images.name}", output)
+    folder = runs.output_folder("denoising_autoencoder", f"evaluate-{images.name}", output)
     figures = {
         "model": restorer.path,
         "dataset": images.name,
@@ -270,7 +270,7 @@ def evaluate(
         "skipped_files": len(images.skipped),
         **measure(restorer, images, split, kind=kind, level=level, curve=curve, folder=folder),
     }
-    training.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
+    cards.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
     print(cards.table(_rows(figures)))
     print(f"\n{count:,} images: {_measured_on(images, split, kind, level)}; pictures are in {folder}")
     return {**figures, "output": folder}
@@ -296,7 +296,7 @@ def predict(
     restorer = Restorer(model)
     found, skipped = _read_all(paths, restorer)
     original = None if clean is None else _read_clean(clean, found)
-    folder = training.output_folder("denoising_autoencoder", "predict", output)
+    folder = runs.output_folder("denoising_autoencoder", "predict", output)
     rows, pictures = [], []
     for path, image in found:
         restored = restorer.any_size(image)
@@ -353,7 +353,7 @@ def export(
     images = restorer.datasets(dataset, data_dir, manual_dir)
     clean = images.split(split)[0]
     noisy = noises.fixed(clean, kind=kind, level=level)
-    folder = training.output_folder("denoising_autoencoder", "export", output)
+    folder = runs.output_folder("denoising_autoencoder", "export", output)
     metadata = {
         "name": "denoising_autoencoder",
         "task": TASK,
@@ -689,9 +689,9 @@ def _new_name(folder, path, rows):
 
 
 def _write_rows(rows, folder):
-    training.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
+    cards.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0])
     writer.writeheader()
     writer.writerows(rows)
-    training.write_text(folder / "predictions.csv", text.getvalue())
+    cards.write_text(folder / "predictions.csv", text.getvalue())

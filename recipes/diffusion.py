@@ -31,7 +31,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, generation, inputs, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, generation, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as data
 from recipes.generation import Judge
 from zoo import export as exporting
@@ -52,7 +52,7 @@ def datasets(dataset="digits", image_shape=None, data_dir=None, manual_dir=None)
     )
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "digits",
@@ -117,10 +117,9 @@ def train(
     arguments = dict(locals())
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     training.check_positive(blocks=blocks, patch_size=patch_size, timesteps=timesteps, shift=shift)
-    training.check_range(0, 1, dropout=dropout, label_dropout=label_dropout, ema_decay=ema_decay)
+    training.check_range("[0, 1)", dropout=dropout, label_dropout=label_dropout, ema_decay=ema_decay)
     generation.check_count(count, 2)
     zoo.samplers.levels(timesteps, steps)
-    environment = cards.environment()
     strategy = training.prepare(setup)
 
     # data
@@ -162,12 +161,17 @@ def train(
         model.compile(optimizer, steps_per_execution=steps_per_execution)
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = training.start("diffusion", train, arguments)
-    card = _card(images, x, model, num_classes) | environment
+    run = runs.start("diffusion", train, arguments)
+    card = _card(images, x, model, num_classes) | cards.environment()
     print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
 
     validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
-    _fit(model, batches, validation, run, card, Watch(run, expert, images), epochs=epochs, steps=steps_per_epoch)
+    watch = Watch(run, expert, images)
+    options = {"epochs": epochs, "steps": steps_per_epoch, "monitor": None, "callbacks": [watch]}
+    options["validation"] = data.without_autotune(validation)
+    trained = training.fit(model, batches, run=run, card=card, **options, keep=lambda: _averaged(model))
+    checkpoints.save_compact(trained, run.folder / "model.keras")
+    watch.animate()
     return _finish(run, card, expert, images, way, count, batch_size)
 
 
@@ -205,29 +209,10 @@ def _card(images, x, model, num_classes):
     }
 
 
-def _fit(model, batches, validation, run, card, watch, **length):
-    """Trains, and saves what is kept of the model, also of a training that is interrupted."""
-
-    def finished():
-        """What is kept of the model: the averaged network in float32."""
-        averaged = model.averaged()
-        return averaged.with_network(exporting.float32_copy(averaged.network))
-
-    try:
-        training.fit(
-            model,
-            batches,
-            run=run,
-            **length,
-            validation=data.without_autotune(validation),
-            monitor=None,
-            callbacks=[watch],
-        )
-    except KeyboardInterrupt:
-        training.keep_interrupted(run, finished(), card)
-        raise
-    training.save_compact(finished(), run.folder / "model.keras")
-    watch.animate()
+def _averaged(model):
+    """What is kept after training: the averaged network in float32."""
+    averaged = model.averaged()
+    return averaged.with_network(exporting.float32_copy(averaged.network))
 
 
 def _validation_batches(images, batch_size, replicas):
@@ -303,7 +288,7 @@ def evaluate(
         output: Folder for the pictures and evaluation.json; by default a new one under runs/diffusion.
     """
     generation.check_count(count, 2)
-    training.check_range(0, 2**31, seed=seed)
+    training.check_range(f"[0, {2**31})", seed=seed)
     generator = Generator(model)
     way = generator.way(steps, sampler, guidance_scale)
     if sweep or restore:
@@ -313,7 +298,7 @@ def evaluate(
         generation.check_count(sweep_count, 2)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
-    folder = training.output_folder("diffusion", f"evaluate-{images.name}", output)
+    folder = runs.output_folder("diffusion", f"evaluate-{images.name}", output)
     figures = {
         "model": generator.path,
         "dataset": images.name,
@@ -359,7 +344,7 @@ def sample(
             --trajectory, else a folder with a PNG for each; by default a grid in a new folder under runs/diffusion.
     """
     generation.check_count(count, 1)
-    training.check_range(0, 2**31, seed=seed)
+    training.check_range(f"[0, {2**31})", seed=seed)
     suffix = ".png" if output is None else output.suffix.lower()
     accepted = (".png", ".gif") if trajectory else (".png", ".npz", "")
     if suffix not in accepted:
@@ -371,7 +356,7 @@ def sample(
     way = generator.way(steps, sampler, guidance_scale)
     if trajectory:
         generator.keras_only()
-    output = output or training.output_folder("diffusion", "sample") / "grid.png"
+    output = output or runs.output_folder("diffusion", "sample") / "grid.png"
     with generation.clear_errors(output):
         (output.parent if suffix else output).mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -438,7 +423,7 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     generation.check_count(count, 2 if task == "interpolate" else 1)
-    training.check_range(0, 2**31, seed=seed)
+    training.check_range(f"[0, {2**31})", seed=seed)
     if (task == "inpaint") != (mask is not None):
         raise ValueError(f"--mask goes with --task inpaint and only with it, got task {task}, mask {mask}")
     generator = Generator(model).keras_only()
@@ -481,7 +466,7 @@ def predict(
             made = net.denoise(several, strength, labels, **options)
         made = made.reshape(len(images), count, height, width, channels)
     made = generation.pixels(made)
-    folder = training.output_folder("diffusion", "predict", output)
+    folder = runs.output_folder("diffusion", "predict", output)
     rows = []
     for index, group in enumerate(made):
         name = "-".join(path.stem for path, _ in found) if task == "interpolate" else found[index][0].stem
@@ -539,7 +524,7 @@ def export(
     way = generator.way(steps, "dpm_solver++", guidance_scale)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
     expert = Judge(judge, images)
-    folder = training.output_folder("diffusion", "export", output)
+    folder = runs.output_folder("diffusion", "export", output)
     reference = generator(20, seed=1, **way)[0].astype(int)
 
     def endpoints(format):

@@ -24,9 +24,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, inputs, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
-from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
 
 TASK = "image classification"
@@ -37,7 +36,7 @@ def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None)
     return image_data.load(str(dataset), input_shape=input_shape, data_dir=data_dir, manual_dir=manual_dir)
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "digits",
@@ -83,8 +82,8 @@ def train(
     """
     arguments = dict(locals())
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
-    training.check_range(0, 1, label_smoothing=label_smoothing, dropout=dropout)
-    training.check_range(0, math.inf, augment=augment, weight_decay=weight_decay)
+    training.check_range("[0, 1)", label_smoothing=label_smoothing, dropout=dropout)
+    training.check_range("[0, inf)", augment=augment, weight_decay=weight_decay)
     if weights is not None and setup.precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={setup.precision}")
     strategy = training.prepare(setup)
@@ -133,17 +132,14 @@ def train(
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = training.start("mnist_cnn", train, arguments)
+    run = runs.start("mnist_cnn", train, arguments)
     card = _card(images, model) | cards.environment()
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
     validation = image_data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
     best = {"monitor": "val_accuracy", "mode": "max", "patience": patience}
-    try:
-        training.fit(model, batches, run=run, epochs=epochs, steps=steps, validation=validation, **best)
-    except KeyboardInterrupt:
-        training.keep_interrupted(run, exporting.float32_copy(model), card)
-        raise
-    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+    length = {"epochs": epochs, "steps": steps}
+    trained = training.fit(model, batches, run=run, card=card, **length, validation=validation, **best)
+    checkpoints.save_model(trained, run.folder / "model.keras")
     classifier = Classifier(run.folder, card=card)
     figures = measure(classifier, *images.split("test"), images.class_names, run.folder)
     plots.curves(run.history, run.folder / "curves.png")
@@ -196,7 +192,7 @@ def evaluate(
     images = classifier.datasets(dataset, data_dir, manual_dir)
     x, y = images.split(split)
     y = classifier.match_labels(images.class_names, y)
-    folder = training.output_folder("mnist_cnn", f"evaluate-{images.name}", output)
+    folder = runs.output_folder("mnist_cnn", f"evaluate-{images.name}", output)
     figures = measure(classifier, x, y, classifier.labels, folder)
     figures = {
         "model": classifier.path,
@@ -247,7 +243,7 @@ def predict(
         {"file": str(file), "label": classifier.labels[values.argmax()], "confidence": float(values.max()), **row}
         for (file, _), values, row in zip(read, probabilities, rows, strict=True)
     ]
-    folder = training.output_folder("mnist_cnn", "predict", output)
+    folder = runs.output_folder("mnist_cnn", "predict", output)
     predictions = [
         row | {"probabilities": dict(zip(classifier.labels, map(float, values), strict=True))}
         for row, values in zip(rows, probabilities, strict=True)
@@ -288,7 +284,7 @@ def export(
     images = classifier.datasets(dataset, data_dir, manual_dir)
     x, y = images.split(split)
     y = classifier.match_labels(images.class_names, y)
-    folder = training.output_folder("mnist_cnn", "export", output)
+    folder = runs.output_folder("mnist_cnn", "export", output)
     known = images.split("train" if "train" in images.splits else split)[0]
     reference = classifier(x)
 

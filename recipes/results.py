@@ -4,14 +4,14 @@ import csv
 import io
 import json
 
-from recipes import cards, training
+from recipes import cards, runs
 
 
 def trained(run, card, figures, *, metrics, measured_on, latency_ms, message, shown=None, **about):
     """Writes the card of a finished run, removes its backup and says what was reached.
 
     Args:
-        run: The `training.Run`.
+        run: The `runs.Run`.
         card: What is known of the model before it is measured.
         figures: What the recipe measured; "metrics" is among them.
         metrics: The part of the metrics that stands beside the model file.
@@ -28,7 +28,7 @@ def trained(run, card, figures, *, metrics, measured_on, latency_ms, message, sh
     entry = cards.file_entry(model, metrics=metrics, measured_on=measured_on, latency_ms=round(latency_ms, 4))
     card |= figures | {"files": [entry], "training": cards.training_entry(run, **about)}
     cards.write(run.folder, card)
-    training.finish(run)
+    runs.finish(run)
     if shown:
         print(f"{cards.table(shown)}\n")
     print(f"{message}; model, card and pictures are in {run.folder}")

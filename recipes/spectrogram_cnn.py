@@ -19,7 +19,6 @@ The settings were chosen by leaving out speakers, the last ones with all their r
 
 import csv
 import io
-import math
 import sys
 from pathlib import Path
 from typing import Literal
@@ -33,7 +32,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, inputs, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import audio as data
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
@@ -47,7 +46,7 @@ def datasets(dataset="sounds", **options):
     return data.load(str(dataset), **options)
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "sounds",
@@ -109,7 +108,6 @@ def train(
     """
     arguments = dict(locals())
     _check(arguments)
-    environment = cards.environment()
     strategy = training.prepare(setup)
 
     # data
@@ -139,16 +137,13 @@ def train(
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = training.start("spectrogram_cnn", train, arguments)
-    card = _card(sounds, model, arguments) | environment
+    run = runs.start("spectrogram_cnn", train, arguments)
+    card = _card(sounds, model, arguments) | cards.environment()
     print(f"{sounds.name}: {len(y):,} sounds for training, {model.count_params():,} parameters, {epochs} epochs")
     validation = data.evaluation_batches(*sounds.split("validation"), num_classes=len(sounds.class_names))
-    try:
-        training.fit(model, batches, run=run, epochs=epochs, steps=steps, validation=validation, monitor=None)
-    except KeyboardInterrupt:
-        training.keep_interrupted(run, exporting.float32_copy(model), card)
-        raise
-    training.save_model(exporting.float32_copy(model), run.folder / "model.keras")
+    length = {"epochs": epochs, "steps": steps}
+    trained = training.fit(model, batches, run=run, card=card, **length, validation=validation, monitor=None)
+    checkpoints.save_model(trained, run.folder / "model.keras")
     return _measured(run, card, sounds, batch_size)
 
 
@@ -159,10 +154,10 @@ def _check(arguments):
         return {name: arguments[name] for name in names}
 
     training.check_positive(**named("epochs", "batch_size", "learning_rate", "window", "stride"))
-    training.check_range(0, 1, **named("label_smoothing", "dropout"))
-    training.check_range(0, math.inf, **named("weight_decay"))
-    training.check_between(0, 2, **named("augment", "spec_augment"))
-    training.check_between(0, 0.5, **named("mixup"))
+    training.check_range("[0, 1)", **named("label_smoothing", "dropout"))
+    training.check_range("[0, inf)", **named("weight_decay"))
+    training.check_range("[0, 2]", **named("augment", "spec_augment"))
+    training.check_range("[0, 0.5]", **named("mixup"))
     precision = arguments["setup"].precision
     if arguments["weights"] is not None and precision != "float32":
         raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
@@ -249,7 +244,7 @@ def evaluate(
     )
     x, y = sounds.split(split)
     y = classifier.match_labels(sounds.class_names, y)
-    folder = training.output_folder("spectrogram_cnn", f"evaluate-{sounds.name}", output)
+    folder = runs.output_folder("spectrogram_cnn", f"evaluate-{sounds.name}", output)
     groups = [one for part in sounds.groups for one in sounds.groups[part] if split in ("all", part)]
     figures = {
         "model": classifier.path,
@@ -313,7 +308,7 @@ def predict(
         found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))
     if spectrogram is not None and len(found) != 1:
         raise ValueError(f"--spectrogram shows one sound, got {len(found)}")
-    folder = training.output_folder("spectrogram_cnn", "predict", output)
+    folder = runs.output_folder("spectrogram_cnn", "predict", output)
     if microphone is not None:
         with exporting.atomic(folder / "microphone.wav") as partial:
             soundfile.write(partial, *found[-1][1], format="WAV")
@@ -422,7 +417,7 @@ def export(
     else:
         y, metric = reference.argmax(axis=1), "agreement"
         print(f"{sounds.name} has other classes than the model: measured is how often a file says what the model says")
-    folder = training.output_folder("spectrogram_cnn", "export", output)
+    folder = runs.output_folder("spectrogram_cnn", "export", output)
     endpoints = {exporting.ENDPOINT: exporting.sound_endpoint(classifier.model, input)}
     new = round(stream * classifier.sample_rate)
     if new:
@@ -684,4 +679,4 @@ def _write_csv(rows, path):
     writer = csv.DictWriter(text, rows[0])
     writer.writeheader()
     writer.writerows(rows)
-    training.write_text(path, text.getvalue())
+    cards.write_text(path, text.getvalue())

@@ -1,36 +1,21 @@
-"""What every recipe's `train` calls: seed, precision, device, a run folder, and a `fit` that can be killed and resumed.
-
-A run writes into its folder: `config.json` at once, `history.csv` and `backup/` after each epoch, TensorBoard logs
-under `tensorboard/`; the recipe adds `model.keras`, the card and the pictures, and `backup/` goes when it is done.
-"""
+"""What every recipe's `train` calls: seed, precision, device, optimiser, and a `fit` that can be killed and resumed."""
 
 import contextlib
-import csv
 import functools
-import inspect
-import io
-import itertools
-import json
 import math
-import os
-import shutil
 import signal
 import sys
 import threading
-import time
-import zipfile
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import keras
-import numpy as np
 import tensorflow as tf
 
-from recipes import cards
-from recipes.cards import write_text
-from zoo.export import atomic
+from recipes.checkpoints import Checkpoint
+from recipes.runs import keep_interrupted
+from zoo.export import float32_copy
 
 Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -61,12 +46,6 @@ class Setup:
     resume: Path | None = None
 
 
-def flat(arguments):
-    """Arguments of a `train` in one dictionary: those of its `setup` stand beside the others."""
-    arguments = dict(arguments)
-    return arguments | asdict(arguments.pop("setup")) if "setup" in arguments else arguments
-
-
 def check_positive(**values):
     """Refuses an argument that is given and not positive."""
     for name, value in values.items():
@@ -74,18 +53,14 @@ def check_positive(**values):
             raise ValueError(f"{name} must be positive, got {value}")
 
 
-def check_range(low, high, **values):
-    """Refuses an argument outside [low, high)."""
+def check_range(interval, **values):
+    """Refuses an argument outside an interval, such as "[0, 1)" or "(0, inf)"."""
+    low, high = map(float, interval[1:-1].split(","))
     for name, value in values.items():
-        if not low <= value < high:
-            raise ValueError(f"{name} must be in [{low}, {high}), got {value}")
-
-
-def check_between(low, high, **values):
-    """Refuses an argument outside [low, high]."""
-    for name, value in values.items():
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+        above = value >= low if interval[0] == "[" else value > low
+        below = value <= high if interval[-1] == "]" else value < high
+        if not (above and below):
+            raise ValueError(f"{name} must be in {interval}, got {value}")
 
 
 def seed_everything(seed, deterministic=True):
@@ -134,7 +109,7 @@ def distribution(device):
 
 def prepare(setup):
     """Seeds this process and gives the `tf.distribute` strategy of the setup's device."""
-    check_range(0, 2**31, seed=setup.seed)
+    check_range(f"[0, {2**31})", seed=setup.seed)
     seed_everything(setup.seed, setup.deterministic)
     return distribution(setup.device)
 
@@ -180,134 +155,30 @@ def execution_plan(count, batch_size):
     return batch_size, steps - steps % per_execution, per_execution
 
 
-@dataclass
-class Run:
-    """A training run: its folder, and where it stands.
-
-    Attributes:
-        name: Name of the recipe.
-        folder: Folder of the run.
-        arguments: The arguments of `train`, as saved in `config.json`.
-        defaults: What they are where nothing is said.
-        history: One dictionary per finished epoch.
-    """
-
-    name: str
-    folder: Path
-    arguments: dict
-    defaults: dict
-    history: list = field(default_factory=list)
-
-    @property
-    def first_epoch(self):
-        return len(self.history)
-
-    @property
-    def backup(self):
-        return self.folder / "backup"
-
-
-def resumable(train):
-    """Gives `train(..., resume=FOLDER)` its meaning: the run goes on with the arguments that it was started with.
-
-    The fields of its `setup` may also be given as arguments of their own.
-    """
-    signature = inspect.signature(train)
-    defaults = flat({name: parameter.default for name, parameter in signature.parameters.items()})
-    names = {part.name for part in fields(Setup)} - set(signature.parameters)
-
-    def call(arguments):
-        given = {name: arguments.pop(name) for name in names & set(arguments)}
-        if given:
-            arguments["setup"] = replace(arguments.get("setup", signature.parameters["setup"].default), **given)
-        return train(**arguments)
-
-    @functools.wraps(train)
-    def wrapper(**given):
-        arguments = defaults | flat(given)
-        if unknown := set(arguments) - set(defaults):
-            raise TypeError(f"train() got an unexpected keyword argument {min(unknown)!r}")
-        if arguments["resume"] is None:
-            return call(arguments)
-        folder = Path(arguments["resume"])
-        config = folder / "config.json"
-        if not config.is_file():
-            raise ValueError(f"nothing to resume in {folder}: it is not the folder of a run (it has no config.json)")
-        if not (folder / "backup").is_dir():
-            raise ValueError(
-                f"nothing to resume in {folder}: the run is finished, its model is {folder / 'model.keras'}"
-            )
-        # a run of an earlier version lacks what has been added since: it had the default
-        saved = _plain(defaults) | json.loads(config.read_text(encoding="utf-8"))
-        for name, default in defaults.items():
-            value = _plain(arguments[name])
-            if name not in ("resume", "output") and value not in (_plain(default), saved[name]):
-                raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={value}: leave it out")
-        return call({**saved, "resume": folder, "output": folder})
-
-    wrapper.defaults = defaults
-    return wrapper
-
-
-def start(name, train, arguments):
-    """Makes the folder of a run, or finds the state of the one to resume.
-
-    Args:
-        name: Name of the recipe.
-        train: The recipe's `train`.
-        arguments: Its arguments, with `output`, `resume` and `dataset` among them.
-    """
-    arguments = flat(arguments)
-    if arguments["resume"]:
-        run = Run(name, Path(arguments["resume"]), arguments, train.defaults)
-        epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.keras")]
-        if epochs:
-            with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-            rows = [{key: int(row[key]) if key == "epoch" else float(row[key]) for key in row} for row in rows]
-            run.history = rows[: max(epochs)]
-        print(f"resuming {run.folder} after epoch {run.first_epoch}")
-        return run
-    folder = output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"])
-    run = Run(name, folder, arguments, train.defaults)
-    shutil.rmtree(run.backup, ignore_errors=True)
-    run.backup.mkdir()
-    write_text(
-        run.folder / "config.json", json.dumps({key: _plain(value) for key, value in arguments.items()}, indent=1)
-    )
-    return run
-
-
-def output_folder(name, label, output=None):
-    """Makes the folder for what a command writes: `output`, or a new one under runs/NAME."""
-    label = "".join(mark if mark.isalnum() else "_" for mark in label)
-    folder = new = Path(output or Path("runs", name, f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(2):  # another command may have started in the same second
-            try:
-                folder.mkdir(exist_ok=output is not None)
-                break
-            except FileExistsError:
-                if output is not None:
-                    raise
-                folder = new.with_name(f"{new.name}-{number}")
-    except OSError as error:
-        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"cannot write to {folder}: permission denied")
-    return folder
-
-
 def fit(
-    model, batches, *, run, epochs, steps, validation=None, monitor="val_loss", mode="min", patience=None, callbacks=()
+    model,
+    batches,
+    *,
+    run,
+    card,
+    epochs,
+    steps,
+    validation=None,
+    monitor="val_loss",
+    mode="min",
+    patience=None,
+    callbacks=(),
+    keep=None,
 ):
-    """Fits a compiled model and leaves the weights of its best epoch in it.
+    """Fits a compiled model, leaves the weights of its best epoch in it and gives what is to be kept of it.
+
+    After Ctrl-C that is saved with its card, and the line that resumes the run is printed.
 
     Args:
         model: A compiled Keras model.
         batches: Function of the first epoch that gives the stream of all batches from there on.
         run: The `Run`, which says where to go on.
+        card: What the card says of a model whose training was interrupted.
         epochs: Number of epochs of the whole training.
         steps: Batches per epoch.
         validation: Data for `evaluate` after each epoch, or None.
@@ -316,12 +187,14 @@ def fit(
         mode: "min" or "max": whether less or more of it is better.
         patience: Epochs without improvement after which training stops; None never stops early.
         callbacks: Further callbacks; they run before the history is written, so what they add to `logs` is in it.
+        keep: Function without arguments that gives what is kept of the model; by default the model in float32.
 
     Raises:
-        KeyboardInterrupt: After Ctrl-C, when the best weights so far stand in the model.
+        KeyboardInterrupt: After Ctrl-C.
         ValueError: If the loss became NaN.
     """
-    checkpoint = _Checkpoint(run, monitor, mode, patience)
+    keep = keep or functools.partial(float32_copy, model)
+    checkpoint = Checkpoint(run, monitor, mode, patience)
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
         *callbacks,
@@ -348,126 +221,14 @@ def fit(
                     shuffle=False,
                     verbose=1 if sys.stdout.isatty() else 2,
                 )
-    finally:
-        if checkpoint.best_path.is_file():
-            model.load_weights(checkpoint.best_path)
+    except KeyboardInterrupt:
+        checkpoint.take_best(model)
+        keep_interrupted(run, keep(), card)
+        raise
     if checkpoint.diverged:
         raise ValueError(f"the loss became NaN in epoch {len(run.history) + 1}: lower the learning rate")
-
-
-def finish(run):
-    """Removes the backup of a run that is complete."""
-    shutil.rmtree(run.backup, ignore_errors=True)
-
-
-def keep_interrupted(run, model, card):
-    """Writes the model so far and its card after Ctrl-C, and says how to go on."""
-    save_model(model, run.folder / "model.keras")
-    cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
-    print(
-        f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
-        f"  zoo train {run.name} --resume {run.folder}"
-    )
-
-
-def save_model(model, path):
-    """Writes a `.keras` file, optimizer included, whole or not at all."""
-    with atomic(path) as partial:
-        model.save(partial)
-
-
-def save_compact(model, path, *, bits=10):
-    """Writes a `.keras` file of two bytes per weight or less, whole or not at all.
-
-    Kernels are stored in float16, with `bits` bits of the fraction: with 5 a compressed file has about a byte per
-    weight. Biases and statistics stay in float32; the file opens like any other.
-
-    Args:
-        model: An uncompiled Keras model in float32.
-        path: Where to write.
-        bits: Bits of the fraction to keep, 1 to 10: a weight changes by at most 2 ** -(bits + 1) of itself.
-    """
-    if not 1 <= bits <= 10:
-        raise ValueError(f"bits must be in 1 to 10, got {bits}")
-    weights, name = io.BytesIO(), "model.weights.h5"
-
-    def copy(key, value):
-        if isinstance(value, h5py.Group):
-            small.require_group(key).attrs.update(value.attrs)
-            return
-        array = value[()]
-        options = {}
-        if array.ndim > 1 and np.abs(array).max(initial=0) < 60_000:  # what float16 can hold
-            fraction, exponent = np.frexp(array)
-            array = np.ldexp(np.round(fraction * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent).astype(np.float16)
-            options = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
-        small.create_dataset(key, data=array, **options).attrs.update(value.attrs)
-
-    with atomic(path) as partial:
-        model.save(partial)
-        with zipfile.ZipFile(partial) as archive:
-            files = {entry: archive.read(entry) for entry in archive.namelist()}
-        with h5py.File(io.BytesIO(files[name]), "r") as whole, h5py.File(weights, "w") as small:
-            small.attrs.update(whole.attrs)
-            whole.visititems(copy)
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for entry, content in files.items():
-                archive.writestr(entry, weights.getvalue() if entry == name else content)
-
-
-class _Checkpoint(keras.callbacks.Callback):
-    """History, best weights and backup after each epoch, in an order that a kill at any moment cannot spoil.
-
-    Whole `.keras` files, which are made in memory: writing `.weights.h5` on a full disk crashes the process.
-    """
-
-    def __init__(self, run, monitor, mode, patience):
-        super().__init__()
-        self.run, self.monitor, self.sign, self.patience = run, monitor, 1 if mode == "min" else -1, patience
-        self.best_path = run.backup / "best.keras"
-        self.diverged = False
-
-    def path(self, epoch):
-        return self.run.backup / f"epoch-{epoch:04}.keras"
-
-    def is_best(self):
-        """Whether no epoch before the last one was better."""
-        if self.monitor is None:
-            return True
-        scores = [self.sign * row[self.monitor] for row in self.run.history]
-        return scores[-1] == min(filter(math.isfinite, scores), default=None)
-
-    def out_of_patience(self):
-        """Read off the history, so that a resumed run stops where the uninterrupted one would have."""
-        if self.patience is None or not self.run.history:
-            return False
-        scores = [self.sign * row[self.monitor] for row in self.run.history]
-        best = min(filter(math.isfinite, scores), default=scores[-1])
-        return len(scores) - 1 - scores.index(best) >= self.patience
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.begun = time.time()
-        # The state of dropout and its like is not saved with the weights: it starts anew from the epoch's number.
-        seed = self.run.arguments.get("seed", 0)
-        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
-        for number, state in enumerate(states):
-            state.assign(np.array([seed * 1000 + number, epoch << 20], dtype="int64"))
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not all(math.isfinite(value) for name, value in logs.items() if "loss" in name):
-            self.diverged = True
-            return
-        row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
-        self.run.history.append({**row, "seconds": round(time.time() - self.begun, 2)})
-        if self.is_best():
-            save_model(self.model, self.best_path)
-        with atomic(self.run.folder / "history.csv") as partial, open(partial, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, self.run.history[0])
-            writer.writeheader()
-            writer.writerows(self.run.history)
-        save_model(self.model, self.path(epoch + 1))
-        self.path(epoch).unlink(missing_ok=True)
-        self.model.stop_training |= self.out_of_patience()
+    checkpoint.take_best(model)
+    return keep()
 
 
 @contextlib.contextmanager
@@ -499,7 +260,3 @@ def _interruptible():
     finally:
         if main:
             signal.signal(signal.SIGINT, former)
-
-
-def _plain(value):
-    return json.loads(json.dumps(value, default=str))

@@ -30,7 +30,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, inputs, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as plain
 from recipes.data import masks as data
 from recipes.data import video
@@ -48,7 +48,7 @@ def datasets(dataset="scenes", **options):
     return data.load(str(dataset), **options)
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "scenes",
@@ -123,7 +123,6 @@ def train(
     """
     arguments = dict(locals())
     _check(arguments)
-    environment = cards.environment()
     strategy = training.prepare(setup)
     options = _network_options(arguments)  # refused, where they do not fit, before minutes of reading data
     stride = stride_of(zoo.unet((None, None, channels), 1, **options)) if not (encoder or weights) else 32
@@ -143,11 +142,10 @@ def train(
         model = zoo.unet((*crop, channels), count, **({"weights": weights} if weights else options))
         outputs = len(model.outputs)
         # optimiser: a short warm-up, a twentieth of the steps
-        total = steps * epochs
         losses = [Segmentation(cross_entropy, dice, tversky, focal, class_weights=balance) for _ in range(outputs)]
         metrics = [MeanIoU(count, data.IGNORE)]
         model.compile(
-            training.adamw(learning_rate, weight_decay, steps=total, warm_up=total // 20),
+            training.adamw(learning_rate, weight_decay, steps=steps * epochs, warm_up=steps * epochs // 20),
             loss=losses if outputs > 1 else losses[0],
             # each lower level of the decoder counts half of the one above
             loss_weights=[0.5**index for index in range(outputs)] if outputs > 1 else None,
@@ -156,27 +154,29 @@ def train(
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = training.start("unet", train, arguments)
-    card = _card(scenes, model, crop) | environment
+    run = runs.start("unet", train, arguments)
+    card = _card(scenes, model, crop) | cards.environment()
     print(
         f"{scenes.name}: {len(y):,} images for training, {card['parameters']:,} parameters, "
         f"{epochs} epochs of {steps} steps on pieces of {crop[0]} x {crop[1]}"
     )
-    validation = data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
 
     def batches(first_epoch):
-        return data.training_batches(x, y, first_epoch=first_epoch, **sizes, **drawn)
+        return _for_all(data.training_batches(x, y, first_epoch=first_epoch, **sizes, **drawn), outputs)
 
-    _fit(model, run, card, batches, steps, validation)
+    validation = data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
+    options = {"epochs": epochs, "steps": steps, "validation": _for_all(validation, outputs), "monitor": None}
+    trained = training.fit(model, batches, run=run, card=card, **options, keep=lambda: _finished(model))
+    checkpoints.save_compact(trained, run.folder / "model.keras")
     return _measured(run, card, scenes, batch_size, "val_mask_mean_iou" if outputs > 1 else "val_mean_iou")
 
 
 def _check(arguments):
     """Refuses arguments of `train` that make no sense."""
     training.check_positive(**{name: arguments[name] for name in ("epochs", "batch_size", "learning_rate")})
-    training.check_range(0, 1, dropout=arguments["dropout"])
-    training.check_between(0, 2, **{name: arguments[name] for name in ("class_balance", "jitter")})
-    training.check_range(0, math.inf, **{name: arguments[name] for name in ("weight_decay", "rotation")})
+    training.check_range("[0, 1)", dropout=arguments["dropout"])
+    training.check_range("[0, 2]", **{name: arguments[name] for name in ("class_balance", "jitter")})
+    training.check_range("[0, inf)", **{name: arguments[name] for name in ("weight_decay", "rotation")})
     low, high = arguments["scale"]
     if not 0 < low <= high:
         raise ValueError(f"scale is a smallest and a largest factor, both positive, got {low:g} {high:g}")
@@ -206,29 +206,6 @@ def _card(scenes, model, crop):
         "parameters": without_supervision(model).count_params(),
         "licence": {"weights": "Apache-2.0", "data": scenes.licence},
     }
-
-
-def _fit(model, run, card, batches, steps, validation):
-    """Fits a compiled network, every output on the same mask, and writes it as `model.keras`."""
-    outputs = len(model.outputs)
-
-    def for_all(stream):
-        return stream.map(lambda x, y: (x, (y,) * outputs)) if outputs > 1 else stream
-
-    try:
-        training.fit(
-            model,
-            lambda first_epoch: for_all(batches(first_epoch)),
-            run=run,
-            epochs=run.arguments["epochs"],
-            steps=steps,
-            validation=for_all(validation),
-            monitor=None,
-        )
-    except KeyboardInterrupt:
-        training.keep_interrupted(run, _finished(model), card)
-        raise
-    training.save_compact(_finished(model), run.folder / "model.keras")
 
 
 def _measured(run, card, scenes, batch_size, validated):
@@ -290,7 +267,7 @@ def evaluate(
     )
     split = {"val": "validation"}.get(split, split) or scenes.measured
     segmenter.check_classes(scenes)
-    folder = training.output_folder("unet", f"evaluate-{scenes.name}", output)
+    folder = runs.output_folder("unet", f"evaluate-{scenes.name}", output)
     figures = {
         "model": segmenter.path,
         "dataset": scenes.name,
@@ -335,7 +312,7 @@ def predict(
         output: Folder for the results; by default a new one under runs/unet.
     """
     training.check_positive(resolution=resolution)
-    training.check_between(0, 1, opacity=opacity)
+    training.check_range("[0, 1]", opacity=opacity)
     if not paths:
         raise ValueError("no image given: name image files, video files or folders of them")
     found = _listed(paths)
@@ -351,7 +328,7 @@ def predict(
             skipped.append(str(path))
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        folder = folder or training.output_folder("unet", "predict", output)
+        folder = folder or runs.output_folder("unet", "predict", output)
         work = _segment_video if video.is_video(path) else _segment_photo
         rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, taken))
     if not rows:
@@ -411,7 +388,7 @@ def export(
     metric = "mean_iou" if same else "agreement"
     if not same:
         print(f"{scenes.name} has other classes than the model: measured is how often a file says what the model says")
-    folder = training.output_folder("unet", "export", output)
+    folder = runs.output_folder("unet", "export", output)
     training_split = scenes.split("train" if "train" in scenes.splits else split)
     representative = data.pieces(*training_split, size, at_most=200)[0]
 
@@ -467,7 +444,7 @@ class Segmenter(models.TrainedModel):
     name, task = "unet", TASK
 
     def __init__(self, model, *, card=None, window=None, overlap=0.25, flip=False):
-        training.check_between(0, 0.9, overlap=overlap)
+        training.check_range("[0, 0.9]", overlap=overlap)
         super().__init__(model, card=card)
         self.overlap, self.flip = overlap, flip
         if not self.exported:
@@ -713,6 +690,11 @@ def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder
         "area": segmenter.area(counts),
         "problem": reader.problem,
     }
+
+
+def _for_all(stream, outputs):
+    """Gives every output of a network with deep supervision the same mask."""
+    return stream.map(lambda x, y: (x, (y,) * outputs)) if outputs > 1 else stream
 
 
 def _finished(model):

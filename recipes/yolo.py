@@ -25,7 +25,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, exports, inputs, models, plots, results, timing, training
+from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import boxes as data
 from recipes.data import images, video
 from zoo import export as exporting
@@ -58,7 +58,7 @@ def datasets(dataset="scenes", **options):
     return data.load(dataset, **options)
 
 
-@training.resumable
+@runs.resumable
 def train(
     *,
     dataset: str = "scenes",
@@ -154,7 +154,7 @@ def train(
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = training.start("yolo", train, arguments)
+    run = runs.start("yolo", train, arguments)
     card = _card(boxes, model, image_size) | environment
     print(
         f"{boxes.name}: {len(split):,} images of {image_size[0]} x {image_size[1]} for training, "
@@ -162,7 +162,15 @@ def train(
         f"{len(validation):,} images each {validate_every} epochs"
     )
     averages = _Averages(validation, len(boxes.class_names), every=validate_every, epochs=epochs)
-    _fit(model, run, card, batches, epochs=epochs, steps=steps, patience=patience, callbacks=[averages])
+    best = {"monitor": "val_mAP50", "mode": "max", "patience": patience}
+    length = {"epochs": epochs, "steps": steps}
+    trained = training.fit(
+        model, batches, run=run, card=card, **length, **best, callbacks=[averages], keep=lambda: _averaged(model)
+    )
+    if compact:  # with 5 bits a compressed file has a byte per weight
+        checkpoints.save_compact(trained, run.folder / "model.keras", bits=5)
+    else:
+        checkpoints.save_model(trained, run.folder / "model.keras")
     return _measured(run, card, boxes, batch_size=batch_size, precision=precision)
 
 
@@ -175,10 +183,10 @@ def _check(arguments):
     training.check_positive(
         **these("epochs", "batch_size", "learning_rate", "gradient_clip", "validate_every", "patience")
     )
-    training.check_between(0, 1, **these("mosaic", "saturation", "brightness"))
-    training.check_between(0, 0.9, **these("scale", "translate"))
-    training.check_between(0, 0.5, **these("hue"))
-    training.check_range(0, math.inf, **these("weight_decay"), close_mosaic=arguments["close_mosaic"] or 0)
+    training.check_range("[0, 1]", **these("mosaic", "saturation", "brightness"))
+    training.check_range("[0, 0.9]", **these("scale", "translate"))
+    training.check_range("[0, 0.5]", **these("hue"))
+    training.check_range("[0, inf)", **these("weight_decay"), close_mosaic=arguments["close_mosaic"] or 0)
 
 
 def _card(boxes, model, image_size):
@@ -191,22 +199,6 @@ def _card(boxes, model, image_size):
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": boxes.licence},
     }
-
-
-def _fit(model, run, card, batches, **options):
-    """Fits a compiled network, and writes the averaged weights of its best epoch as `model.keras`."""
-    try:
-        training.fit(model, batches, run=run, monitor="val_mAP50", mode="max", **options)
-    except KeyboardInterrupt:
-        _take_averages(model)
-        training.keep_interrupted(run, exporting.float32_copy(model), card)
-        raise
-    _take_averages(model)
-    finished, path = exporting.float32_copy(model), run.folder / "model.keras"
-    if run.arguments["compact"]:
-        training.save_compact(finished, path, bits=5)  # with so few a compressed file has a byte per weight
-    else:
-        training.save_model(finished, path)
 
 
 def _measured(run, card, boxes, **about):
@@ -260,7 +252,7 @@ def evaluate(
     finder = Finder(_default_model(model, dataset))
     boxes, split, part = _part(finder, dataset, split, unlabelled=unlabelled, data_dir=data_dir)
     _report(boxes)
-    folder = training.output_folder("yolo", f"evaluate-{boxes.name}", output)
+    folder = runs.output_folder("yolo", f"evaluate-{boxes.name}", output)
     figures = {
         "model": finder.path,
         "dataset": boxes.name,
@@ -303,7 +295,7 @@ def predict(
         seconds: Length of a video or camera to look at, at most; a camera is looked at until Ctrl-C else.
         output: Folder for the results; by default a new one under runs/yolo.
     """
-    training.check_between(0, 1, confidence=confidence, iou=iou)
+    training.check_range("[0, 1]", confidence=confidence, iou=iou)
     training.check_positive(seconds=seconds)
     if not paths:
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
@@ -323,7 +315,7 @@ def predict(
     pictures, videos, skipped = _inputs(paths)
     with contextlib.ExitStack() as stack:
         readers = [(path, stack.enter_context(video.Reader(path))) for path in videos]
-        folder = training.output_folder("yolo", "predict", output)
+        folder = runs.output_folder("yolo", "predict", output)
         rows, predictions, problems, taken = [], [], [], set()
         finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
         begun = time.perf_counter()
@@ -412,7 +404,7 @@ def export(
         output: Folder for the files and their card; by default a new one under runs/yolo.
     """
     files = exports.plan(format, quantize)
-    training.check_between(0, 1, confidence=confidence, iou=iou)
+    training.check_range("[0, 1]", confidence=confidence, iou=iou)
     training.check_positive(max_detections=max_detections)
     if input_size is not None and min(input_size) < 1:
         raise ValueError(f"input_size is height and width in pixels, got {input_size}")
@@ -430,7 +422,7 @@ def export(
         )
         part = _as_found(finder, part)
     reference = measure(finder, part, finder.labels)
-    folder = training.output_folder("yolo", "export", output)
+    folder = runs.output_folder("yolo", "export", output)
     endpoint = exporting.detection_endpoint(
         exporting.float32_copy(finder.model),
         detections=detections,
@@ -666,6 +658,12 @@ def _optimizer(kind, learning_rate, weight_decay, clip, steps, epochs):
         optimizer = keras.optimizers.SGD(schedule, momentum=0.937, nesterov=True, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _averaged(model):
+    """What is kept after training: the averages of the weights, in float32."""
+    _take_averages(model)
+    return exporting.float32_copy(model)
 
 
 def _take_averages(model):

@@ -17,7 +17,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 import zoo
 from recipes import alexnet as recipe
-from recipes import timing, training
+from recipes import checkpoints, timing
 from recipes.benchmarks import alexnet as benchmarks
 from recipes.data import photos as data
 from zoo import color, pretrained
@@ -400,7 +400,7 @@ def test_an_angle_in_two_phases_of_transfer_learning_with_a_kill_between_them(
 ):
     options = SMALL | {"dataset": str(photo_folder), "freeze_until": "conv4", "epochs": 1, "target": "angle"}
     options |= {"fine_tuning_epochs": 1, "fine_tuning_rate": 1e-2}
-    keep, seen, killed = training.save_model, {}, []
+    keep, seen, killed = checkpoints.save_model, {}, []
 
     def watch(model, path, **extra):
         keep(model, path, **extra)
@@ -409,7 +409,7 @@ def test_an_angle_in_two_phases_of_transfer_learning_with_a_kill_between_them(
             killed.append(True)
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(training, "save_model", watch)
+    monkeypatch.setattr(checkpoints, "save_model", watch)
     with pytest.raises(RuntimeError, match="killed"):
         recipe.train(output=tmp_path / "run", **options)
     first = seen.copy()

@@ -13,7 +13,7 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
-from recipes import dcgan, generation, plots, training
+from recipes import checkpoints, dcgan, generation, plots, training
 
 SHAPE = (8, 8, 3)
 EVERYTHING = {
@@ -430,17 +430,17 @@ def test_every_form_of_a_generator_is_measured(capfd, run, tmp_path):
 
 
 def test_killed_training_resumes_to_the_same_weights(run, tmp_path, monkeypatch):
-    save = training.save_model
+    save = checkpoints.save_model
 
     def fail_after_one(model, path):
         save(model, path)
         if path.name == "epoch-0001.keras":
             raise MemoryError
 
-    monkeypatch.setattr(training, "save_model", fail_after_one)
+    monkeypatch.setattr(checkpoints, "save_model", fail_after_one)
     with pytest.raises(MemoryError):
         dcgan.train(epochs=2, output=tmp_path, **TINY)
-    monkeypatch.setattr(training, "save_model", save)
+    monkeypatch.setattr(checkpoints, "save_model", save)
     result = dcgan.train(resume=tmp_path)
     assert result["epochs"] == 2
     assert equal(weights(zoo.load(run / "model.keras")), weights(zoo.load(tmp_path / "model.keras")))

@@ -13,7 +13,7 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
-from recipes import diffusion, generation, plots, training
+from recipes import checkpoints, diffusion, generation, plots, training
 from zoo import export, samplers
 
 SHAPE = (8, 8, 3)
@@ -653,17 +653,17 @@ def test_what_a_run_leaves_behind(run):
 
 
 def test_killed_training_resumes_to_the_same_weights(run, tmp_path, monkeypatch):
-    save = training.save_model
+    save = checkpoints.save_model
 
     def fail_after_one(model, path):
         save(model, path)
         if path.name == "epoch-0001.keras":
             raise MemoryError
 
-    monkeypatch.setattr(training, "save_model", fail_after_one)
+    monkeypatch.setattr(checkpoints, "save_model", fail_after_one)
     with pytest.raises(MemoryError):
         diffusion.train(epochs=2, output=tmp_path, **TINY)
-    monkeypatch.setattr(training, "save_model", save)
+    monkeypatch.setattr(checkpoints, "save_model", save)
     assert diffusion.train(resume=tmp_path)["epochs"] == 2
     for one, other in zip(*(weights(zoo.load(folder / "model.keras")) for folder in (run, tmp_path)), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -197,7 +197,7 @@ def run_on_a_full_disk(folder, code):
 
 SAVE = """
 import zoo
-from recipes.training import save_model
+from recipes.checkpoints import save_model
 save_model(zoo.mnist_cnn(), "model.keras")
 """
 EXPORT = """

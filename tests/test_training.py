@@ -17,7 +17,7 @@ import tensorflow as tf
 from conftest import SMALL
 
 import zoo
-from recipes import mnist_cnn, training
+from recipes import checkpoints, mnist_cnn, training
 
 EPOCHS = 6
 BEFORE = Path(__file__).parent / "configs_of_before.json"  # each recipe's config.json when its arguments were flat
@@ -134,14 +134,14 @@ def test_nothing_to_resume(digits_run, tmp_path):
 def test_a_run_started_before_the_setup_was_one_argument_resumes(tmp_path, monkeypatch):
     whole, begun = tmp_path / "whole", tmp_path / "begun"
     mnist_cnn.train(output=whole, epochs=2, **SMALL)
-    end = training._Checkpoint.on_epoch_end
+    end = checkpoints.Checkpoint.on_epoch_end
 
     def killed(self, epoch, logs=None):
         end(self, epoch, logs)
         raise InterruptedError
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(training._Checkpoint, "on_epoch_end", killed)
+        patch.setattr(checkpoints.Checkpoint, "on_epoch_end", killed)
         mnist_cnn.train(output=begun, epochs=2, **SMALL)
     before = json.loads(BEFORE.read_text())["mnist_cnn"] | {"epochs": 2, "output": str(begun), **SMALL}
     del before["patience"]  # and what was not there yet has its default
@@ -194,17 +194,17 @@ def test_mirrored_over_two_devices_learns_what_one_device_learns():
 
 def test_mirrored_recipe_with_an_odd_batch_resumes(tmp_path, monkeypatch):
     options = {"epochs": 8, "device": "mirrored", **SMALL, "batch_size": 33}
-    save = training.save_model
+    save = checkpoints.save_model
 
     def fail_after_three(model, path):
         save(model, path)
         if path.name == "epoch-0003.keras":
             raise MemoryError
 
-    monkeypatch.setattr(training, "save_model", fail_after_three)
+    monkeypatch.setattr(checkpoints, "save_model", fail_after_three)
     with pytest.raises(MemoryError):
         mnist_cnn.train(output=tmp_path, **options)
-    monkeypatch.setattr(training, "save_model", save)
+    monkeypatch.setattr(checkpoints, "save_model", save)
     result = mnist_cnn.train(resume=tmp_path)
     assert result["epochs"] == 8 and result["metrics"]["accuracy"] > 0.8
 

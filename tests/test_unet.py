@@ -536,7 +536,7 @@ def test_deep_supervision_and_several_devices(few_scenes, tmp_path, no_pictures)
 
 
 def test_a_resumed_training_gives_the_same_weights(scene_run, tmp_path, monkeypatch, no_pictures):
-    save = recipe.training._Checkpoint.on_epoch_end
+    save = recipe.checkpoints.Checkpoint.on_epoch_end
 
     def save_and_stop(self, epoch, logs=None):
         save(self, epoch, logs)
@@ -544,7 +544,7 @@ def test_a_resumed_training_gives_the_same_weights(scene_run, tmp_path, monkeypa
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipe.training._Checkpoint, "on_epoch_end", save_and_stop)
+        patch.setattr(recipe.checkpoints.Checkpoint, "on_epoch_end", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             recipe.train(epochs=12, output=tmp_path / "parts", **SMALL)
     assert (tmp_path / "parts/model.keras").is_file()

@@ -15,7 +15,7 @@ from commands import refused, run_json
 from PIL import Image, ImageDraw
 
 import zoo
-from recipes import training
+from recipes import checkpoints, runs
 from recipes import yolo as recipe
 from recipes.data import boxes as data
 from recipes.data import figure_scenes, video
@@ -961,7 +961,7 @@ def test_wrong_files_are_one_clear_line(untrained, shapes, pictures, capfd, tmp_
 def test_a_compact_file_is_a_third_and_nearly_the_same(tmp_path):
     model = zoo.yolo((32, 32, 3), 2, size=(0.1, 0.125))
     model.save(tmp_path / "plain.keras")
-    training.save_compact(model, tmp_path / "compact.keras", bits=5)
+    checkpoints.save_compact(model, tmp_path / "compact.keras", bits=5)
     sizes = [(tmp_path / name).stat().st_size for name in ("compact.keras", "plain.keras")]
     assert sizes[0] < 0.5 * sizes[1]  # most of so small a model is its names
     for one, other in zip(
@@ -969,12 +969,12 @@ def test_a_compact_file_is_a_third_and_nearly_the_same(tmp_path):
     ):
         assert other.dtype == "float32" and (np.abs(one - other) <= np.abs(one) / 64 + 1e-6).all()
     with pytest.raises(ValueError, match="bits must be in 1 to 10, got 0"):
-        training.save_compact(model, tmp_path / "none.keras", bits=0)
+        checkpoints.save_compact(model, tmp_path / "none.keras", bits=0)
 
 
 def test_an_epoch_without_a_figure_is_never_the_best(tmp_path):
-    run = training.Run("x", tmp_path, {}, {}, [{"figure": value} for value in (math.nan, 0.5, math.nan)])
-    checkpoint = training._Checkpoint(run, "figure", "max", 3)
+    run = runs.Run("x", tmp_path, {}, {}, [{"figure": value} for value in (math.nan, 0.5, math.nan)])
+    checkpoint = checkpoints.Checkpoint(run, "figure", "max", 3)
     assert not checkpoint.is_best() and not checkpoint.out_of_patience()
     run.history += [{"figure": 0.6}]
     assert checkpoint.is_best()

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.alexnet import Estimator, representative
 from zoo import export as exporting
 
@@ -49,7 +49,7 @@ def benchmark(
     training.check_positive(width=width, batch_size=batch_size, rounds=rounds)
     estimator = Estimator(model).keras_only()
     photos, split = estimator.datasets(dataset, None, data_dir, manual_dir)
-    folder = training.output_folder("alexnet", f"benchmark-{photos.name}", output)
+    folder = runs.output_folder("alexnet", f"benchmark-{photos.name}", output)
     speeds = _speeds(width, batch_size, rounds)
     typical = representative(photos, split, estimator.kind, estimator.strength, estimator.side, count=100)
     with tempfile.TemporaryDirectory() as scratch:
@@ -66,7 +66,7 @@ def benchmark(
     if full:
         result["full_network"] = _full_network()
     result |= cards.environment()
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"AlexNet of width {width:g}, batch {batch_size}, median of {rounds} rounds")
     print(cards.table([speeds]))
     timing.print_forms(milliseconds, sizes)

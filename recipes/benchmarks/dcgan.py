@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import images as data
 from recipes.dcgan import Sampler, datasets, representative
 from zoo import export as exporting
@@ -45,7 +45,7 @@ def benchmark(
     training.check_positive(rounds=rounds, batch_size=batch_size, steps=steps)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, None, data_dir, manual_dir)
-    folder = training.output_folder("dcgan", f"benchmark-{images.name}", output)
+    folder = runs.output_folder("dcgan", f"benchmark-{images.name}", output)
     speeds = _training_speed(images, rounds, batch_size, steps)
     raw = representative(sampler)
     one = {name: array[:1] for name, array in raw.items()}
@@ -67,7 +67,7 @@ def benchmark(
         "bytes": sizes,
         **cards.environment(),
     }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"training on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds")
     print(cards.table([speeds]))
     timing.print_forms(milliseconds, sizes)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import noise as noises
 from recipes.denoising_autoencoder import Restorer, datasets, representative
 from zoo import export as exporting
@@ -42,7 +42,7 @@ def benchmark(
     training.check_positive(rounds=rounds, images=images)
     restorer = Restorer(model).keras_only()
     known = datasets(dataset, None, data_dir, manual_dir)
-    folder = training.output_folder("denoising_autoencoder", f"benchmark-{known.name}", output)
+    folder = runs.output_folder("denoising_autoencoder", f"benchmark-{known.name}", output)
     kind, level = restorer.noise(None, None)
     speeds = _training_speed(known.split("train")[0], rounds, images)
     typical = representative(restorer.datasets(dataset, data_dir, manual_dir), "validation", kind, level)
@@ -56,7 +56,7 @@ def benchmark(
             endpoints=exporting.pixels_endpoint(restorer.model),
         )
     result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes, **cards.environment()}
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"training on {known.name}, the classic network at batch 64, images/s")
     print(cards.table([speeds]))
     timing.print_forms(milliseconds, sizes)

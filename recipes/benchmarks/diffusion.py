@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import images as data
 from recipes.diffusion import Generator, datasets
 from zoo import export as exporting
@@ -51,7 +51,7 @@ def benchmark(
     generator = Generator(model).keras_only()
     generator.check(steps)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
-    folder = training.output_folder("diffusion", f"benchmark-{images.name}", output)
+    folder = runs.output_folder("diffusion", f"benchmark-{images.name}", output)
     seconds = _sampling_speed(generator.model, count, steps, rounds)
     speeds = _training_speed(generator.model, images, rounds, batch_size, training_steps)
     latencies = _latencies(generator, steps)
@@ -66,7 +66,7 @@ def benchmark(
         "peak_memory_mb": _peak_memory(),
         **cards.environment(),
     }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"{count} images by {steps} steps of dpm_solver++, seconds, median of {rounds} rounds")
     print(cards.table([seconds]))
     print(f"\ntraining on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds")

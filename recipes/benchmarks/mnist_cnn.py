@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import images as image_data
 from recipes.mnist_cnn import Classifier, datasets
 
@@ -47,7 +47,7 @@ def benchmark(
     images = datasets(dataset, None, data_dir, manual_dir)
     known = [np.concatenate(parts) for parts in zip(images.split("train"), images.split("validation"), strict=True)]
     images.splits["train"] = tuple(known)  # as tutorials do: nothing is held out but the test split
-    folder = training.output_folder("mnist_cnn", f"benchmark-{images.name}", output)
+    folder = runs.output_folder("mnist_cnn", f"benchmark-{images.name}", output)
     contenders = {
         "classic": _classic_training,
         "short cycle": _short_cycle,
@@ -88,7 +88,7 @@ def benchmark(
         "start_seconds": start,
         **cards.environment(),
     }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"\nseconds of training to a test accuracy on {images.name}, median of {rounds} rounds")
     print(cards.table(rows))
     print("\ntraining, the classic network at batch 64, images/s")

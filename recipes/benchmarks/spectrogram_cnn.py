@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy import signal
 
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import audio as data
 from recipes.spectrogram_cnn import Classifier
 from zoo import export as exporting
@@ -40,7 +40,7 @@ def benchmark(
     training.check_positive(rounds=rounds)
     classifier = Classifier(model).keras_only()
     sounds = classifier.datasets(dataset, data_dir=data_dir, manual_dir=manual_dir)
-    folder = training.output_folder("spectrogram_cnn", f"benchmark-{sounds.name}", output)
+    folder = runs.output_folder("spectrogram_cnn", f"benchmark-{sounds.name}", output)
     pipeline, speeds = _speeds(classifier, sounds, rounds)
     x = sounds.split("validation")[0][:100]
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +61,7 @@ def benchmark(
         "bytes": sizes,
         **cards.environment(),
     }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"pipeline on {sounds.name}, clips/s, median of {rounds} rounds")
     print(cards.table([pipeline]))
     print("\ntraining the network, clips/s, on spectrograms made beforehand in NumPy and with the front end inside")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import masks as data
 from recipes.unet import Segmenter, datasets, piece
 from zoo import export as exporting
@@ -51,7 +51,7 @@ def benchmark(
     training.check_positive(rounds=rounds, images=images, batch_size=batch_size)
     segmenter = Segmenter(model).keras_only()
     scenes = datasets(dataset, channels=segmenter.channels, data_dir=data_dir, manual_dir=manual_dir, only="train")
-    folder = training.output_folder("unet", f"benchmark-{scenes.name}", output)
+    folder = runs.output_folder("unet", f"benchmark-{scenes.name}", output)
     speeds = _training_speeds(segmenter, scenes, rounds, images, batch_size)
     frame = _frame(segmenter, scenes)
     network = segmenter.model if segmenter.fixed else resized(segmenter.model, *frame.shape[1:3])
@@ -73,7 +73,7 @@ def benchmark(
         "bytes": sizes,
         **cards.environment(),
     }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"training on {scenes.name}, batch {batch_size}, images/s, median of {rounds} rounds")
     print(cards.table([speeds]))
     print(f"\na frame of {FRAME[1]} x {FRAME[0]}, for the network {frame.shape[2]} x {frame.shape[1]}")

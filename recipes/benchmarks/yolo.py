@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, timing, training
+from recipes import cards, runs, timing, training
 from recipes.data import boxes as data
 from recipes.data import images
 from recipes.yolo import Finder, datasets
@@ -45,7 +45,7 @@ def benchmark(
     finder = Finder(model).keras_only()
     boxes = datasets(dataset, image_size=finder.image_size, splits=("train",), data_dir=data_dir)
     known = boxes.split("train")
-    folder = training.output_folder("yolo", f"benchmark-{boxes.name}", output)
+    folder = runs.output_folder("yolo", f"benchmark-{boxes.name}", output)
     pipeline = _pipeline_speed(known, rounds, batch_size)
     other = _keras_cv_like(finder.model)
     twin = exporting.float32_copy(finder.model) if other is None else from_keras_cv(other, finder.model.input_shape[1:])
@@ -65,8 +65,8 @@ def benchmark(
     if other is not None:
         constant = tf.constant(x)
         sides = {"keras-cv, tf.function": other, "ours": twin}
-        runs = {name: tf.function(functools.partial(side, training=False)) for name, side in sides.items()}
-        pair = timing.latencies({name: functools.partial(run, constant) for name, run in runs.items()})
+        compiled = {name: tf.function(functools.partial(side, training=False)) for name, side in sides.items()}
+        pair = timing.latencies({name: functools.partial(run, constant) for name, run in compiled.items()})
         milliseconds["keras-cv, tf.function"] = pair["keras-cv, tf.function"]
         speeds["one image, ours / keras-cv"] = pair["keras-cv, tf.function"] / pair["ours"]
     frames = {form: 1000 / value for form, value in milliseconds.items()}
@@ -82,7 +82,7 @@ def benchmark(
         "parameters": {"model": finder.model.count_params(), "beside keras-cv": twin.count_params()},
         **cards.environment(),
     }
-    training.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
     print(f"pipeline on {boxes.name}, images/s, median of {rounds} rounds")
     print(cards.table([pipeline]))
     print("\ntraining, images/s" + ("" if other is not None else " (keras-cv is not installed: image-zoo[detection])"))

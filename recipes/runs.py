@@ -1,0 +1,163 @@
+"""A run: its arguments, its folder and history, and how an interrupted one goes on.
+
+A run writes into its folder: `config.json` at once, `history.csv` and `backup/` after each epoch, TensorBoard logs
+under `tensorboard/`; the recipe adds `model.keras`, the card and the pictures, and `backup/` goes when it is done.
+"""
+
+import csv
+import functools
+import inspect
+import itertools
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from recipes import cards, checkpoints
+
+
+def flat(arguments):
+    """Arguments of a `train` in one dictionary: those of its `setup` stand beside the others."""
+    arguments = dict(arguments)
+    return arguments | asdict(arguments.pop("setup")) if "setup" in arguments else arguments
+
+
+@dataclass
+class Run:
+    """A training run: its folder, and where it stands.
+
+    Attributes:
+        name: Name of the recipe.
+        folder: Folder of the run.
+        arguments: The arguments of `train`, as saved in `config.json`.
+        defaults: What they are where nothing is said.
+        history: One dictionary per finished epoch.
+    """
+
+    name: str
+    folder: Path
+    arguments: dict
+    defaults: dict
+    history: list = field(default_factory=list)
+
+    @property
+    def first_epoch(self):
+        return len(self.history)
+
+    @property
+    def backup(self):
+        return self.folder / "backup"
+
+
+def resumable(train):
+    """Gives `train(..., resume=FOLDER)` its meaning: the run goes on with the arguments that it was started with.
+
+    The fields of its `setup` may also be given as arguments of their own.
+    """
+    signature = inspect.signature(train)
+    defaults = flat({name: parameter.default for name, parameter in signature.parameters.items()})
+    setup = signature.parameters["setup"].default
+    names = {part.name for part in fields(setup)}
+
+    def call(arguments):
+        given = {name: arguments.pop(name) for name in names & set(arguments)}
+        if given:
+            arguments["setup"] = replace(arguments.get("setup", setup), **given)
+        return train(**arguments)
+
+    @functools.wraps(train)
+    def wrapper(**given):
+        arguments = defaults | flat(given)
+        if unknown := set(arguments) - set(defaults):
+            raise TypeError(f"train() got an unexpected keyword argument {min(unknown)!r}")
+        if arguments["resume"] is None:
+            return call(arguments)
+        folder = Path(arguments["resume"])
+        config = folder / "config.json"
+        if not config.is_file():
+            raise ValueError(f"nothing to resume in {folder}: it is not the folder of a run (it has no config.json)")
+        if not (folder / "backup").is_dir():
+            raise ValueError(
+                f"nothing to resume in {folder}: the run is finished, its model is {folder / 'model.keras'}"
+            )
+        # a run of an earlier version lacks what has been added since: it had the default
+        saved = _plain(defaults) | json.loads(config.read_text(encoding="utf-8"))
+        for name, default in defaults.items():
+            value = _plain(arguments[name])
+            if name not in ("resume", "output") and value not in (_plain(default), saved[name]):
+                raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={value}: leave it out")
+        return call({**saved, "resume": folder, "output": folder})
+
+    wrapper.defaults = defaults
+    return wrapper
+
+
+def start(name, train, arguments):
+    """Makes the folder of a run, or finds the state of the one to resume.
+
+    Args:
+        name: Name of the recipe.
+        train: The recipe's `train`.
+        arguments: Its arguments, with `output`, `resume` and `dataset` among them.
+    """
+    arguments = flat(arguments)
+    if arguments["resume"]:
+        run = Run(name, Path(arguments["resume"]), arguments, train.defaults)
+        epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.keras")]
+        if epochs:
+            with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+            rows = [{key: int(row[key]) if key == "epoch" else float(row[key]) for key in row} for row in rows]
+            run.history = rows[: max(epochs)]
+        print(f"resuming {run.folder} after epoch {run.first_epoch}")
+        return run
+    folder = output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"])
+    run = Run(name, folder, arguments, train.defaults)
+    shutil.rmtree(run.backup, ignore_errors=True)
+    run.backup.mkdir()
+    cards.write_text(
+        run.folder / "config.json", json.dumps({key: _plain(value) for key, value in arguments.items()}, indent=1)
+    )
+    return run
+
+
+def output_folder(name, label, output=None):
+    """Makes the folder for what a command writes: `output`, or a new one under runs/NAME."""
+    label = "".join(mark if mark.isalnum() else "_" for mark in label)
+    folder = new = Path(output or Path("runs", name, f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):  # another command may have started in the same second
+            try:
+                folder.mkdir(exist_ok=output is not None)
+                break
+            except FileExistsError:
+                if output is not None:
+                    raise
+                folder = new.with_name(f"{new.name}-{number}")
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"cannot write to {folder}: permission denied")
+    return folder
+
+
+def finish(run):
+    """Removes the backup of a run that is complete."""
+    shutil.rmtree(run.backup, ignore_errors=True)
+
+
+def keep_interrupted(run, model, card):
+    """Writes the model so far and its card after Ctrl-C, and says how to go on."""
+    checkpoints.save_model(model, run.folder / "model.keras")
+    cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
+    print(
+        f"interrupted: {run.folder / 'model.keras'} holds the best so far; go on with\n"
+        f"  zoo train {run.name} --resume {run.folder}"
+    )
+
+
+def _plain(value):
+    return json.loads(json.dumps(value, default=str))
