@@ -102,7 +102,7 @@ def train(
     _check(arguments)
     kind = "angle" if target == "angle" else cast
     strength = _strength(kind, strength)
-    strategy = training.prepare(setup)
+    strategy = training.prepare(setup, weights)
 
     # network: before the data, so that weights that do not fit are told of at once
     with strategy.scope(), training.precision(setup.precision):
@@ -163,11 +163,9 @@ def _check(arguments):
     training.check_range("[0, 1)", **named("dropout"))
     training.check_range("[0, 1]", **named("augment"))
     training.check_range("[0, inf)", **named("weight_decay", "fine_tuning_epochs"))
-    epochs, precision = arguments["fine_tuning_epochs"], arguments["setup"].precision
+    epochs = arguments["fine_tuning_epochs"]
     if epochs and arguments["freeze_until"] is None:
         raise ValueError(f"fine_tuning_epochs={epochs} goes with freeze_until: name the last frozen layer")
-    if arguments["weights"] is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
 
 
 def _network(arguments, kind, strength):
@@ -219,7 +217,6 @@ def _measured(run, card, photos, batch_size):
         run,
         card,
         figures,
-        metrics=figures["metrics"],
         measured_on=tests.about,
         latency_ms=timing.latency(lambda: estimator(tests.pixels[:1])),
         message=tests.about,

@@ -19,27 +19,20 @@ from typing import Literal
 
 import keras
 import numpy as np
-from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
 import zoo
 from recipes import cards, checkpoints, exports, generation, models, plots, results, runs, timing, training
-from recipes.data import images as data
+from recipes.data import images as image_data
 from recipes.generation import Judge
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance
 
 TASK = "image generation"
-SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
 ABOUT = {"name": "dcgan", "builder": "dcgan", "task": TASK}
 
 
-def datasets(dataset="digits", image_shape=None, data_dir=None, manual_dir=None):
-    """Loads images, with labels where there are; see `recipes.data.images.load`."""
-    shape = image_shape or SHAPES.get(str(dataset))
-    return data.load(
-        str(dataset), input_shape=shape, data_dir=data_dir, manual_dir=manual_dir, labelled=False, fit="crop"
-    )
+datasets = generation.datasets
 
 
 @runs.resumable
@@ -104,11 +97,11 @@ def train(
 
     def batches(first_epoch):
         settings = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
-        stream = data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings)
+        stream = image_data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings)
         # the generator ends in tanh: its images are in [-1, 1]
         return stream.map(lambda image, label: (2 * image - 1, label) if num_classes else 2 * image - 1)
 
-    expert = Judge(judge, images)
+    judge = Judge(judge, images)
 
     with strategy.scope(), training.precision(setup.precision):
         # network
@@ -147,15 +140,15 @@ def train(
         f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
     )
 
-    watch = Watch(run, expert, images)
+    watch = Watch(run, judge, images)
     options = {"epochs": epochs, "steps": steps, "monitor": None, "callbacks": [watch]}
     generator = training.fit(
         gan, batches, run=run, card=card, **options, keep=lambda: exporting.float32_copy(gan.averaged_generator())
     )
     checkpoints.save_model(generator, run.folder / "model.keras")
     checkpoints.save_model(gan, run.folder / "dcgan.keras")
-    watch.animate()
-    return _finish(run, card, expert, images, batch_size)
+    generation.animate(run.folder)
+    return _finish(run, card, judge, images, batch_size)
 
 
 def _check(arguments):
@@ -183,17 +176,17 @@ def _card(images, gan, num_classes):
     }
 
 
-def _finish(run, card, expert, images, batch_size):
+def _finish(run, card, judge, images, batch_size):
     """Measures and draws a trained generator, writes its card, and gives what `train` gives back."""
     columns = {
         "loss": {"discriminator_loss": "discriminator", "generator_loss": "generator"},
         "discriminator's accuracy": {"discriminator_accuracy": "real and generated told apart"},
-        f"kernel distance, {expert.name}": {"kernel_distance": "to the validation split"},
+        f"kernel distance, {judge.name}": {"kernel_distance": "to the validation split"},
     }
     plots.history(run.history, columns, run.folder / "curves.png")
     sampler = Sampler(run.folder, card=card)
-    figures = measure(sampler, expert, images, "test", run.folder)
-    validated = _distances(sampler, expert, images, "validation")
+    figures = measure(sampler, judge, images, "test", run.folder)
+    validated = _distances(sampler, judge, images, "validation")
     card |= figures | {
         "files": [_file_entry(run.folder / "model.keras", sampler, figures["metrics"], figures["measured_on"])],
         "training": cards.training_entry(run, batch_size=batch_size, validation=validated),
@@ -241,13 +234,13 @@ def evaluate(
     generation.check_count(count, 2)
     sampler = Sampler(model)
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
-    expert = Judge(judge, images)
+    judge = Judge(judge, images)
     folder = runs.output_folder("dcgan", f"evaluate-{images.name}", output)
     figures = {
         "model": sampler.path,
         "dataset": images.name,
         "split": split,
-        **measure(sampler, expert, images, split, folder, count=count, seed=seed),
+        **measure(sampler, judge, images, split, folder, count=count, seed=seed),
     }
     return results.evaluated(folder, figures, generation.rows(figures), figures["measured_on"])
 
@@ -329,15 +322,15 @@ def export(
     generation.check_count(count, 2)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
-    expert = Judge(judge, images)
+    judge = Judge(judge, images)
     folder = runs.output_folder("dcgan", "export", output)
     reference = sampler(*sampler.draw(100, 1))
 
     def measured(path):
         exported = Sampler(path)
         found = exported(*exported.draw(100, 1)).astype(int)
-        metrics = _distances(exported, expert, images, split, count)
-        entry = _file_entry(path, exported, metrics, generation.measured_on(expert, images, split, count))
+        metrics = _distances(exported, judge, images, split, count)
+        entry = _file_entry(path, exported, metrics, generation.measured_on(judge, images, split, count))
         kept = {key: entry[key] for key in ("metrics", "measured_on", "latency_ms")}
         return kept | {"max_abs_difference": float(np.abs(found - reference).max() / 255)}
 
@@ -355,7 +348,7 @@ def export(
         representative_data=representative(sampler),
         measured=measured,
     )
-    metrics = _distances(sampler, expert, images, split, count)
+    metrics = _distances(sampler, judge, images, split, count)
     print(f"\nKeras: Fréchet distance {metrics['frechet_distance']:.4f}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
@@ -421,15 +414,13 @@ class Watch(keras.callbacks.Callback):
         self.run, self.judge, self.count = run, judge, count
         self.real = images.split("validation")[0][:count]
         self.features = judge(self.real)[0]
-        self.grids = run.folder / "grids"
-        self.grids.mkdir(exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
         pixels = generation.pixels(self.model.generate(self.count, seed=1))
         features, probabilities = self.judge(pixels)
         logs["kernel_distance"] = kernel_distance(self.features, features, subsets=5)[0]
         logs["variety"] = generation.variety(pixels[:64], self.real[:64])
-        plots.save_image(plots.montage(pixels[:64]), self.grids / f"epoch-{epoch + 1:04}.png")
+        generation.keep_grid(pixels, self.run.folder, epoch)
         text = f"epoch {epoch + 1}: kernel distance {logs['kernel_distance']:.3f}"
         if probabilities is not None:
             share = np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1]) / self.count
@@ -442,16 +433,6 @@ class Watch(keras.callbacks.Callback):
             print(
                 f"warning: images of the grid nearly coincide (variety {logs['variety']:.2f}): the generator collapses"
             )
-
-    def animate(self):
-        """Writes the last grid and the animation of all."""
-        frames = []
-        for path in sorted(self.grids.glob("epoch-*.png")):
-            with Image.open(path) as image:
-                frames.append(np.atleast_3d(np.asarray(image)))
-        if frames:
-            plots.save_image(frames[-1], self.run.folder / "grid.png")
-            plots.save_animation([*frames, *[frames[-1]] * 5], self.run.folder / "training.gif")
 
 
 def measure(sampler, judge, images, split, folder, *, count=10_000, seed=0):

@@ -14,12 +14,8 @@ reaches 18.76 dB in 5 epochs with
         --decoder-convolutions 0 --no-batch-normalization --no-skip-connections
 """
 
-import csv
 import importlib.util
-import io
-import json
 import math
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -29,11 +25,11 @@ import tensorflow as tf
 from PIL import Image
 from scipy import ndimage
 from skimage import restoration
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, checkpoints, exports, plots, runs, timing, training
-from recipes.data import images as data
+from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes.data import images as image_data
 from recipes.data import noise as noises
 from zoo import export as exporting
 from zoo import losses, metrics
@@ -45,7 +41,7 @@ CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None):
     """Loads "digits", a set of tensorflow-datasets or a folder, in tiles; see `recipes.data.images.load`."""
-    return data.load(
+    return image_data.load(
         str(dataset), input_shape=input_shape, data_dir=data_dir, manual_dir=manual_dir, labelled=False, fit="tiles"
     )
 
@@ -71,14 +67,7 @@ def train(
     input_shape: tuple[int, int, int] | None = None,
     weights: str | None = None,
     patience: int | None = None,
-    seed: int = 0,
-    deterministic: bool = True,
-    precision: training.Precision = "float32",
-    device: training.Device = "auto",
-    data_dir: Path | None = None,
-    manual_dir: Path | None = None,
-    output: Path | None = None,
-    resume: Path | None = None,
+    setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
     """Trains a denoiser (AdamW, one warm-up and cosine cycle) and measures it on the test split.
 
@@ -101,36 +90,31 @@ def train(
         input_shape: Height, width and channels of the network; by default those of the data set.
         weights: Model to start from: a published data set's name or a .keras file; it decides the network.
         patience: Epochs without a better validation PSNR after which to stop; by default never early.
-        seed: Seed of weights, order and noise.
-        deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
-        precision: Precision of the computation; the model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
-        data_dir: Folder of tensorflow-datasets.
-        manual_dir: Folder with the data set's original files, for a machine without a network.
-        output: Folder of the run; by default a new one, runs/denoising_autoencoder/TIME-DATASET.
-        resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        setup: Seed, machine and folders.
     """
     arguments = dict(locals())
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
     training.check_range("[0, inf)", weight_decay=weight_decay)
-    training.check_range(f"[0, {2**31})", seed=seed)
     low, high = noises.level_range(noise_level)
     level = noises.level_range(min(max(0.5, low), high) if test_level is None else test_level, "test_level")[1]
-    if weights is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
-    environment = cards.environment()
-    training.seed_everything(seed, deterministic)
-    strategy = training.distribution(device)
-    images = datasets(dataset, input_shape, data_dir, manual_dir)
-    clean, known = images.split("train")[0], images.split("validation")[0]
+    strategy = training.prepare(setup, weights)
+
+    # data
+    images = datasets(dataset, input_shape, setup.data_dir, setup.manual_dir)
+    clean = images.split("train")[0]
     if loss == "ssim" and min(images.image_shape[:2]) < 11:
         raise ValueError(f"the loss ssim needs images of at least 11x11 pixels, got {images.image_shape}")
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil((batch_size or min(64, max(1, len(clean) // 32))) / replicas) * replicas
-    batch_size, steps, steps_per_execution = training.execution_plan(len(clean), batch_size)
+    # a small set still gets 32 steps per epoch
+    wanted = batch_size or min(64, max(1, len(clean) // 32))
+    batch_size, steps, steps_per_execution = training.plan(len(clean), wanted, strategy)
     epochs = epochs or max(15, math.ceil(1000 / steps))
+    sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
 
-    with strategy.scope(), training.precision(precision):
+    def batches(first_epoch):
+        return noises.training_batches(clean, kind=noise, low=low, high=high, first_epoch=first_epoch, **sizes)
+
+    with strategy.scope(), training.precision(setup.precision):
+        # network
         model = zoo.denoising_autoencoder(
             images.image_shape,
             filters=tuple(filters),
@@ -141,89 +125,52 @@ def train(
             residual=residual,
             weights=weights,
         )
-        warm_up = max(1, steps * epochs // 5)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 20, steps * epochs - warm_up, warmup_target=learning_rate, warmup_steps=warm_up
-        )
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        # optimiser; a fifth of warm-up lets so high a learning rate hold
         model.compile(
-            optimizer,
+            training.adamw(learning_rate, weight_decay, steps=steps * epochs, warm_up=steps * epochs // 5),
             loss=LOSSES[loss] if isinstance(LOSSES[loss], str) else LOSSES[loss](),
             metrics=[metrics.PSNR()],
-            # a mirrored loop of several steps fails in TensorFlow 2.21
-            steps_per_execution=1 if replicas > 1 else steps_per_execution,
+            steps_per_execution=steps_per_execution,
         )
+
+    # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("denoising_autoencoder", train, arguments)
-    card = {
+    about = {"kind": noise, "trained": [low, high], "level": level}
+    card = _card(images, model, about) | cards.environment()
+    print(f"{images.name}: {len(clean):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
+    held_out = images.split("validation")[0]
+    validation = noises.evaluation_batches(noises.fixed(held_out, kind=noise, level=(low, high)), held_out)
+    best = {"monitor": "val_psnr", "mode": "max", "patience": patience}
+    length = {"epochs": epochs, "steps": steps}
+    trained = training.fit(model, batches, run=run, card=card, **length, validation=validation, **best)
+    checkpoints.save_model(trained, run.folder / "model.keras")
+    restorer = Restorer(run.folder, card=card)
+    figures = measure(restorer, images, "test", kind=noise, level=level, curve=CURVE, folder=run.folder)
+    plots.curves(run.history, run.folder / "curves.png", metric="psnr")
+    measured_on = _measured_on(images, "test", noise, level)
+    return results.trained(
+        run,
+        card,
+        figures,
+        measured_on=measured_on,
+        latency_ms=timing.latency(lambda: restorer(images.split("test")[0][:1])),
+        message=measured_on,
+        shown=_rows(figures),
+        batch_size=batch_size,
+        validation={"psnr": max(row["val_psnr"] for row in run.history)},
+    )
+
+
+def _card(images, model, noise):
+    """What the card says before anything is measured."""
+    return {
         "name": "denoising_autoencoder",
         "builder": "denoising_autoencoder",
         "task": TASK,
         "dataset": cards.dataset_entry(images) | {"classes": []},
-        "noise": {"kind": noise, "trained": [low, high], "level": level},
+        "noise": noise,
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": images.licence},
-        **environment,
-    }
-    print(f"{images.name}: {len(clean):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
-
-    def batches(first_epoch):
-        return noises.training_batches(
-            clean,
-            kind=noise,
-            low=low,
-            high=high,
-            batch_size=batch_size,
-            steps=steps,
-            epochs=epochs,
-            first_epoch=first_epoch,
-            seed=seed,
-        )
-
-    validation = noises.evaluation_batches(noises.fixed(known, kind=noise, level=(low, high)), known)
-    try:
-        training.fit(
-            model,
-            batches,
-            run=run,
-            epochs=epochs,
-            steps=steps,
-            validation=validation,
-            monitor="val_psnr",
-            mode="max",
-            patience=patience,
-        )
-    except KeyboardInterrupt:
-        runs.keep_interrupted(run, exporting.float32_copy(model), card)
-        raise
-    checkpoints.save_model(exporting.float32_copy(model), run.folder / "model.keras")
-    restorer = Restorer(run.folder)
-    figures = measure(restorer, images, "test", kind=noise, level=level, curve=CURVE, folder=run.folder)
-    plots.curves(run.history, run.folder / "curves.png", metric="psnr")
-    validated = max(row["val_psnr"] for row in run.history)
-    one = images.split("test")[0][:1]
-    card |= figures | {
-        "files": [
-            cards.file_entry(
-                run.folder / "model.keras",
-                metrics=figures["metrics"],
-                measured_on=_measured_on(images, "test", noise, level),
-                latency_ms=round(timing.latency(lambda: restorer(one)), 4),
-            )
-        ],
-        "training": cards.training_entry(run, batch_size=batch_size, validation={"psnr": validated}),
-    }
-    cards.write(run.folder, card)
-    runs.finish(run)
-    print(cards.table(_rows(figures)))
-    print(f"\n{_measured_on(images, 'test', noise, level)}; model, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
     }
 
 
@@ -270,10 +217,8 @@ def evaluate(
         "skipped_files": len(images.skipped),
         **measure(restorer, images, split, kind=kind, level=level, curve=curve, folder=folder),
     }
-    cards.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(_rows(figures)))
-    print(f"\n{count:,} images: {_measured_on(images, split, kind, level)}; pictures are in {folder}")
-    return {**figures, "output": folder}
+    message = f"{count:,} images: {_measured_on(images, split, kind, level)}"
+    return results.evaluated(folder, figures, _rows(figures), message)
 
 
 def predict(
@@ -294,15 +239,21 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     restorer = Restorer(model)
-    found, skipped = _read_all(paths, restorer)
+    found, skipped = inputs.read(
+        paths,
+        lambda path: _large_enough(path, restorer.stride),
+        files=image_data.files,
+        kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
+        what="an image",
+    )
     original = None if clean is None else _read_clean(clean, found)
     folder = runs.output_folder("denoising_autoencoder", "predict", output)
-    rows, pictures = [], []
+    rows, pictures, taken = [], [], set()
     for path, image in found:
         restored = restorer.any_size(image)
-        target = _new_name(folder, path, rows)
-        with exporting.atomic(target) as partial:
-            Image.fromarray(restored.squeeze()).save(partial, format="PNG")
+        # the number of a second x.png comes last: x-restored-2.png
+        target = inputs.free_name(folder, f"{path.stem}-restored.png", ".png", taken)
+        plots.save_image(restored, target)
         row = {"file": str(path), "restored": str(target), "width": image.shape[1], "height": image.shape[0]}
         row["change"] = float(np.sqrt(np.mean((restored / 255 - image / 255) ** 2)))
         if original is not None:
@@ -312,7 +263,7 @@ def predict(
         rows.append(row)
         if len(pictures) < 64:
             pictures += [image, restored]
-    _write_rows(rows, folder)
+    results.write_predictions(folder, rows, rows)
     captions = [text for row in rows for text in (Path(row["file"]).name[-18:], "restored")]
     plots.sheet([_thumbnail(picture) for picture in pictures], captions, folder / "predictions.png")
     print(cards.table(rows))
@@ -354,29 +305,8 @@ def export(
     clean = images.split(split)[0]
     noisy = noises.fixed(clean, kind=kind, level=level)
     folder = runs.output_folder("denoising_autoencoder", "export", output)
-    metadata = {
-        "name": "denoising_autoencoder",
-        "task": TASK,
-        "input": "uint8 pixels, 0 to 255",
-        "output": "uint8 pixels, 0 to 255",
-        "noise": restorer.about | {"kind": kind, "level": level},
-        "stride": restorer.stride,
-        "dataset": restorer.card.get("dataset", {}).get("name"),
-        "licence": restorer.card.get("licence"),
-    }
-    typical = representative(images, split, kind, restorer.about.get("trained", (level, level)))
+    about = restorer.about | {"kind": kind, "level": level}
     reference = restorer(noisy)
-
-    def write(path, format, quantization):
-        exporting.export(
-            restorer.model,
-            path,
-            format=format,
-            quantize=quantization,
-            endpoints=exporting.pixels_endpoint(restorer.model),
-            metadata=metadata | {"quantize": quantization},
-            representative_data=typical if quantization == "int8" else None,
-        )
 
     def measured(path):
         exported = Restorer(path)
@@ -388,52 +318,54 @@ def export(
             "latency_ms": round(timing.latency(lambda: exported(noisy[:1])), 4),
         }
 
-    card = restorer.card or {"name": "denoising_autoencoder", "task": TASK, "noise": metadata["noise"]}
-    entries = exports.write(folder, files, card=card, export=write, measure=measured)
+    entries = exports.write_all(
+        folder,
+        files,
+        restorer,
+        endpoints=exporting.pixels_endpoint(restorer.model),
+        metadata={
+            "input": "uint8 pixels, 0 to 255",
+            "output": "uint8 pixels, 0 to 255",
+            "noise": about,
+            "stride": restorer.stride,
+        },
+        representative_data=representative(images, split, kind, restorer.about.get("trained", (level, level))),
+        card={"name": restorer.name, "task": restorer.task, "noise": about},
+        measured=measured,
+    )
     figures = _figures(clean, reference)
     print(f"\nKeras: PSNR {figures['psnr']:.2f} dB, {_measured_on(images, split, kind, level)}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": figures, "files": entries}
 
 
-class Restorer:
+class Restorer(models.TrainedModel):
     """Any form of a trained denoiser: uint8 images (count, height, width, channels) to restored ones, uint8.
 
     Attributes:
-        path: The file or folder.
-        model: The Keras model or the `zoo.export.Exported`.
-        card: The card beside it, or an empty dictionary.
         about: The noise it was trained for: "kind", "trained" (range of levels) and "level" (of the test), where known.
         input_shape: (height, width, channels).
         stride: The smallest side that the network makes sense of.
     """
 
-    def __init__(self, model):
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path)
-        if self.path.suffix in (".keras", ".h5"):
-            self.model = zoo.load(self.path)
-            shape, outputs = self.model.input_shape, self.model.output_shape
-            self.about = self.card.get("noise", {})
-            self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in self.model.layers)
-        else:
-            self.model = exporting.load(self.path)
+    name, task = "denoising_autoencoder", TASK
+
+    def __init__(self, model, *, card=None):
+        super().__init__(model, card=card)
+        if self.exported:
             shape, dtype = self.model.inputs.get("image", ((), ""))
             if len(shape) != 4 or dtype != "uint8":
                 raise ValueError(f"{self.path} does not restore images: its inputs are {self.model.inputs}")
             outputs = self.model(image=np.zeros(shape, np.uint8)).get("restored", np.zeros(())).shape
-            self.about = self.model.metadata.get("noise", {})
             self.stride = self.model.metadata.get("stride", 1)
+        else:
+            shape, outputs = self.model.input_shape, self.model.output_shape
+            self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in self.model.layers)
         if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
             raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
         if outputs != shape:
             raise ValueError(f"{self.path} does not restore images: from {shape} it makes {outputs}")
         self.input_shape = tuple(shape[1:])
-
-    def keras_only(self):
-        """This denoiser, if it is a Keras model."""
-        if not isinstance(self.model, keras.Model):
-            raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
-        return self
+        self.about = (self.model.metadata if self.exported else self.card).get("noise", {})
 
     def noise(self, kind, level):
         """(kind, level) of the test pairs: what is given, else the model's own, else Gaussian at 0.5."""
@@ -504,14 +436,14 @@ def _tiling(size, side):
 def measure(restore, images, split, *, kind, level, curve, folder):
     """Figures of a denoiser and of the classical filters on one split, the pictures written into `folder`."""
     clean = images.split(split)[0]
-    known = images.split("validation" if "validation" in images.splits else split)[0]
-    pictures, baselines = _compare(restore, clean, known, kind, level)
+    held_out = images.split("validation" if "validation" in images.splits else split)[0]
+    pictures, baselines = _compare(restore, clean, held_out, kind, level)
     figures = {name: _figures(clean[: len(picture)], picture) for name, picture in pictures.items()}
     best = max(baselines, key=lambda name: figures[name]["psnr"])
     few = _share(clean, 160_000, 200)
     points = []
     for point in curve:
-        restored = _compare(restore, few, known, kind, point)[0]
+        restored = _compare(restore, few, held_out, kind, point)[0]
         points.append({"level": point} | {name: _figures(few[: len(p)], p)["psnr"] for name, p in restored.items()})
     if points:
         plots.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
@@ -523,20 +455,20 @@ def measure(restore, images, split, *, kind, level, curve, folder):
     }
 
 
-def _compare(restore, clean, known, kind, level):
+def _compare(restore, clean, held_out, kind, level):
     """Pictures by name (noisy, the classical filters', restored), and the parameters of the filters by name."""
     noisy = noises.fixed(clean, kind=kind, level=level)
     pictures, about = {"noisy": noisy}, {"noisy": {}}
-    for name, (function, parameters, at_most) in _filters(_share(known, 25_000, 32), kind, level).items():
+    for name, (function, parameters, at_most) in _filters(_share(held_out, 25_000, 32), kind, level).items():
         pictures[name] = function(noisy[:at_most], **parameters)
         about[name] = {"parameters": parameters} | ({"images": at_most} if at_most and at_most < len(noisy) else {})
     return pictures | {"restored": restore(noisy)}, about
 
 
-def _filters(known, kind, level):
-    """The classical filters by name: (function, its best parameters for this noise on `known`, images at most)."""
-    noisy = noises.fixed(known, kind=kind, level=level)
-    spread = round(float(np.std(noisy / 255 - known / 255)), 4)
+def _filters(held_out, kind, level):
+    """The classical filters by name: (function, its best parameters for this noise on `held_out`, images at most)."""
+    noisy = noises.fixed(held_out, kind=kind, level=level)
+    spread = round(float(np.std(noisy / 255 - held_out / 255)), 4)
     windows = [
         {"sigma": spread, "h": round(share * spread, 4), "patch_size": size}
         for share in (0.3, 0.45, 0.6, 0.9, 1.3)
@@ -551,8 +483,10 @@ def _filters(known, kind, level):
         grids["bm3d"] = (_bm3d, [{"sigma_psd": round(share * spread, 4)} for share in (0.7, 1.0, 1.4)], 50)
 
     def best(function, grid, at_most):
-        count = at_most // 6 if at_most else len(known)
-        return max(grid, key=lambda parameters: _figures(known[:count], function(noisy[:count], **parameters))["psnr"])
+        count = at_most // 6 if at_most else len(held_out)
+        return max(
+            grid, key=lambda parameters: _figures(held_out[:count], function(noisy[:count], **parameters))["psnr"]
+        )
 
     return {name: (entry[0], best(*entry), entry[2]) for name, entry in grids.items()}
 
@@ -605,8 +539,7 @@ def _figures(clean, restored):
 def representative(images, split, kind, level, count=500):
     """Noisy images that show int8 the range of the activations."""
     clean = images.split("train" if "train" in images.splits else split)[0]
-    clean = clean[np.random.default_rng(0).permutation(len(clean))[:count]]
-    return noises.fixed(clean, kind=kind, level=level, seed=noises.SEED + 1)
+    return noises.fixed(exports.some_of(clean, count), kind=kind, level=level, seed=noises.SEED + 1)
 
 
 def _measured_on(images, split, kind, level):
@@ -631,28 +564,13 @@ def _sheet(clean, pictures, best, path, title, count=12):
     plots.sheet(shown, captions, path, title=title)
 
 
-def _read_all(paths, restorer):
-    """Readable images as (path, uint8 image), and the files of folders that are not."""
-    found, skipped = [], []
-    for path in paths:
-        listed = data.files(path) if path.is_dir() else [path]
-        if not listed:
-            raise ValueError(f"{path} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
-        for file in listed:
-            try:
-                image = _pixels(file)
-                if min(image.shape[:2]) < restorer.stride:
-                    size = f"{image.shape[1]}x{image.shape[0]}"
-                    raise ValueError(f"{file} has {size} pixels, less than the stride {restorer.stride} of the model")
-                found.append((file, image))
-            except ValueError as error:
-                if not path.is_dir():
-                    raise
-                skipped.append(str(file))
-                print(f"skipped: {error}", file=sys.stderr)
-    if not found:
-        raise ValueError(f"none of the {len(skipped)} files is an image that can be restored")
-    return found, skipped
+def _large_enough(path, stride):
+    """An image file whose sides have the pixels that the model makes sense of."""
+    image = _pixels(path)
+    if min(image.shape[:2]) < stride:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise ValueError(f"{path} has {size} pixels, less than the stride {stride} of the model")
+    return image
 
 
 def _read_clean(path, found):
@@ -660,16 +578,16 @@ def _read_clean(path, found):
     if len(found) != 1:
         raise ValueError(f"--clean belongs to one image, got {len(found)}")
     file, image = found[0]
-    clean = _pixels(path)
+    clean = _pixels(path, grey=image.shape[-1] == 1)
     if clean.shape[:2] != image.shape[:2]:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (clean, image)]
         raise ValueError(f"the clean image {path} has {sizes[0]} pixels, {file} has {sizes[1]}: they must be equal")
-    return _pixels(path, grey=image.shape[-1] == 1)
+    return clean
 
 
 def _pixels(path, grey=None):
     """An image file in its own size, uint8 (height, width, 1 or 3)."""
-    image = data.open_image(path)
+    image = image_data.open_image(path)
     grey = image.mode in ("1", "L", "LA", "F") if grey is None else grey
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels.reshape(*pixels.shape[:2], -1)
@@ -679,19 +597,3 @@ def _thumbnail(pixels, side=256):
     image = Image.fromarray(pixels.squeeze())
     image.thumbnail((side, side))
     return np.asarray(image)
-
-
-def _new_name(folder, path, rows):
-    """A name for the restored image that no former row has."""
-    taken = {row["restored"] for row in rows}
-    names = (folder / f"{path.stem}-restored{end}.png" for end in ("", *(f"-{number}" for number in range(2, 10**6))))
-    return next(name for name in names if str(name) not in taken)
-
-
-def _write_rows(rows, folder):
-    cards.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    cards.write_text(folder / "predictions.csv", text.getvalue())

@@ -27,29 +27,22 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, generation, inputs, models, plots, results, runs, timing, training
-from recipes.data import images as data
+from recipes.data import images as image_data
 from recipes.generation import Judge
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance
 
 TASK = "image generation"
-SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
 ABOUT = {"name": "diffusion", "builder": "diffusion", "task": TASK}
 
 SamplerName = Literal["dpm_solver++", "ddim", "ddpm"]
 
 
-def datasets(dataset="digits", image_shape=None, data_dir=None, manual_dir=None):
-    """Loads images, with labels where there are; see `recipes.data.images.load`."""
-    shape = image_shape or SHAPES.get(str(dataset))
-    return data.load(
-        str(dataset), input_shape=shape, data_dir=data_dir, manual_dir=manual_dir, labelled=False, fit="crop"
-    )
+datasets = generation.datasets
 
 
 @runs.resumable
@@ -126,7 +119,7 @@ def train(
     images = datasets(dataset, image_shape, setup.data_dir, setup.manual_dir)
     x, y = images.split("train")
     num_classes = len(images.class_names) if conditional and images.class_names else None
-    way = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(guidance_scale, num_classes)}
+    sampling = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(guidance_scale, num_classes)}
     # a small set still gets 20 steps per epoch, but no batch of fewer than 8 images
     plan = training.plan(len(x), batch_size or min(64, max(8, len(x) // 20)), strategy)
     batch_size, steps_per_epoch, steps_per_execution = plan
@@ -137,9 +130,9 @@ def train(
 
     def batches(first_epoch):
         settings = {"batch_size": batch_size, "steps": steps_per_epoch, "epochs": epochs, "seed": setup.seed}
-        return data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings).map(scaled)
+        return image_data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings).map(scaled)
 
-    expert = Judge(judge, images)
+    judge = Judge(judge, images)
 
     with strategy.scope(), training.precision(setup.precision):
         # network
@@ -166,13 +159,13 @@ def train(
     print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
 
     validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
-    watch = Watch(run, expert, images)
+    watch = Watch(run, judge, images)
     options = {"epochs": epochs, "steps": steps_per_epoch, "monitor": None, "callbacks": [watch]}
-    options["validation"] = data.without_autotune(validation)
+    options["validation"] = image_data.without_autotune(validation)
     trained = training.fit(model, batches, run=run, card=card, **options, keep=lambda: _averaged(model))
     checkpoints.save_compact(trained, run.folder / "model.keras")
-    watch.animate()
-    return _finish(run, card, expert, images, way, count, batch_size)
+    generation.animate(run.folder)
+    return _finish(run, card, judge, images, sampling, count, batch_size)
 
 
 def _network(image_shape, num_classes, arguments):
@@ -202,7 +195,7 @@ def _card(images, x, model, num_classes):
     """What is known of the model before it is trained."""
     return {
         **ABOUT,
-        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": data.border(x)},
+        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": image_data.border(x)},
         "parameters": model.network.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
@@ -223,26 +216,26 @@ def _validation_batches(images, batch_size, replicas):
     return batches.map(lambda image, label: (tf.cast(image, tf.float32) / 255.0, label))
 
 
-def _finish(run, card, expert, images, way, count, batch_size):
+def _finish(run, card, judge, images, sampling, count, batch_size):
     """Measures and draws a trained model, writes its card, and gives what `train` gives back."""
     columns = {
         "loss": {"loss": "training", "val_loss": "validation, averaged weights"},
-        f"kernel distance, {expert.name}": {"kernel_distance": "to the validation split"},
+        f"kernel distance, {judge.name}": {"kernel_distance": "to the validation split"},
     }
     plots.history(run.history, columns, run.folder / "curves.png")
     generator = Generator(run.folder, card=card)
-    _trajectory(generator, run.folder / "trajectory.gif", count=16, **way)
-    _trajectory(generator, run.folder / "trajectory.png", count=4, **way)
-    figures = measure(generator, expert, images, "test", run.folder, count=count, **way)
-    validated = _distances(generator, expert, images, "validation", count, **way)
-    card |= figures | {"sampling": way | {"guidance_interval": list(run.arguments["guidance_interval"])}}
+    _trajectory(generator, run.folder / "trajectory.gif", count=16, **sampling)
+    _trajectory(generator, run.folder / "trajectory.png", count=4, **sampling)
+    figures = measure(generator, judge, images, "test", run.folder, count=count, **sampling)
+    validated = _distances(generator, judge, images, "validation", count, **sampling)
+    card |= figures | {"sampling": sampling | {"guidance_interval": list(run.arguments["guidance_interval"])}}
     return results.trained(
         run,
         card,
         figures,
         metrics=_main_metrics(figures["metrics"]),
         measured_on=figures["measured_on"],
-        latency_ms=timing.latency(lambda: generator(1, seed=0, **way)),
+        latency_ms=timing.latency(lambda: generator(1, seed=0, **sampling)),
         message=figures["measured_on"],
         shown=generation.rows(figures),
         batch_size=batch_size,
@@ -290,26 +283,26 @@ def evaluate(
     generation.check_count(count, 2)
     training.check_range(f"[0, {2**31})", seed=seed)
     generator = Generator(model)
-    way = generator.way(steps, sampler, guidance_scale)
+    sampling = generator.sampling(steps, sampler, guidance_scale)
     if sweep or restore:
         generator.keras_only()
         for number in sweep:
             generator.check(number, sampler)
         generation.check_count(sweep_count, 2)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
-    expert = Judge(judge, images)
+    judge = Judge(judge, images)
     folder = runs.output_folder("diffusion", f"evaluate-{images.name}", output)
     figures = {
         "model": generator.path,
         "dataset": images.name,
         "split": split,
-        "sampling": way,
-        **measure(generator, expert, images, split, folder, count=count, seed=seed, verbose=1, **way),
+        "sampling": sampling,
+        **measure(generator, judge, images, split, folder, count=count, seed=seed, verbose=1, **sampling),
     }
     if restore:
-        figures["restored"] = _restore(generator, expert, images, split, folder, restore, seed)
+        figures["restored"] = _restore(generator, judge, images, split, folder, restore, seed)
     if sweep:
-        rows, floor = _sweep(generator, expert, images, split, sweep, sweep_count, way["guidance_scale"], seed)
+        rows, floor = _sweep(generator, judge, images, split, sweep, sweep_count, sampling["guidance_scale"], seed)
         figures |= {"sweep": rows, "sweep_real_images": floor}
         plots.quality(rows, floor, folder / "sweep.png")
     tables = [cards.table(figures[name]) for name in ("restored", "sweep") if name in figures]
@@ -353,7 +346,7 @@ def sample(
         raise ValueError(f"output must {ends}; got {output}{hint}")
     generator = Generator(model)
     labels = generator.numbers(label)
-    way = generator.way(steps, sampler, guidance_scale)
+    sampling = generator.sampling(steps, sampler, guidance_scale)
     if trajectory:
         generator.keras_only()
     output = output or runs.output_folder("diffusion", "sample") / "grid.png"
@@ -362,20 +355,20 @@ def sample(
     start = time.perf_counter()
     if trajectory:
         with generation.clear_errors(output):
-            labels = _trajectory(generator, output, count=count, seed=seed, labels=labels, verbose=1, **way)
+            labels = _trajectory(generator, output, count=count, seed=seed, labels=labels, verbose=1, **sampling)
     else:
-        pixels, labels = generator(count, labels, seed=seed, verbose=1, **way)
+        pixels, labels = generator(count, labels, seed=seed, verbose=1, **sampling)
         generation.write_samples(pixels, labels, generator.labels, output)
     seconds = time.perf_counter() - start
     print(
-        f"{count} images of {generator.path.parent.name}/{generator.path.name}, seed {seed}, {way['steps']} steps of "
-        f"{sampler}, {seconds:.1f} s, are in {output}"
+        f"{count} images of {generator.path.parent.name}/{generator.path.name}, seed {seed}, "
+        f"{sampling['steps']} steps of {sampler}, {seconds:.1f} s, are in {output}"
     )
     return {
         "output": output,
         "count": count,
         "seed": seed,
-        **way,
+        **sampling,
         "labels": None if labels is None else [generator.labels[index] for index in labels],
         "seconds": seconds,
     }
@@ -437,12 +430,12 @@ def predict(
 
     def read(path):
         """A picture, light on dark where the training images were."""
-        image, border = data.read(path, shape), generator.border
-        other_side = border is not None and (data.border(image) > 127) != (border > 127)
-        return data.light_on_dark(image) if invert == "yes" or (invert == "auto" and other_side) else image
+        image, border = image_data.read(path, shape), generator.border
+        other_side = border is not None and (image_data.border(image) > 127) != (border > 127)
+        return image_data.light_on_dark(image) if invert == "yes" or (invert == "auto" and other_side) else image
 
     kinds = "images (PNG, JPEG, BMP, GIF, WebP, TIFF)"
-    found, skipped = inputs.read(paths, read, files=data.files, kinds=kinds, what="an image")
+    found, skipped = inputs.read(paths, read, files=image_data.files, kinds=kinds, what="an image")
     if task == "interpolate" and len(found) != 2:
         raise ValueError(f"interpolate needs two images, got {len(found)}")
     given = np.stack([pixels for _, pixels in found])
@@ -521,11 +514,11 @@ def export(
     files = exports.plan(format, quantize)
     generation.check_count(count, 2)
     generator = Generator(model).keras_only()
-    way = generator.way(steps, "dpm_solver++", guidance_scale)
+    sampling = generator.sampling(steps, "dpm_solver++", guidance_scale)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
-    expert = Judge(judge, images)
+    judge = Judge(judge, images)
     folder = runs.output_folder("diffusion", "export", output)
-    reference = generator(20, seed=1, **way)[0].astype(int)
+    reference = generator(20, seed=1, **sampling)[0].astype(int)
 
     def endpoints(format):
         fixed = {"steps": steps} if format == "tflite" else {"batch": None}
@@ -537,24 +530,24 @@ def export(
             "output": "uint8 pixels, 0 to 255",
             "timesteps": generator.model.timesteps,
             "steps": steps if format == "tflite" else None,
-            "guidance_scale": way["guidance_scale"],
+            "guidance_scale": sampling["guidance_scale"],
         }
 
     def measured(path):
         exported = Generator(path)
-        metrics = _distances(exported, expert, images, split, count, **way)
-        found = exported(20, seed=1, **way)[0]
+        metrics = _distances(exported, judge, images, split, count, **sampling)
+        found = exported(20, seed=1, **sampling)[0]
         return {
             "metrics": _main_metrics(metrics),
-            "measured_on": generation.measured_on(expert, images, split, count),
+            "measured_on": generation.measured_on(judge, images, split, count),
             "max_abs_difference": float(np.abs(found - reference).max() / 255),
-            "latency_ms": round(timing.latency(lambda: exported(1, seed=0, **way)), 4),
+            "latency_ms": round(timing.latency(lambda: exported(1, seed=0, **sampling)), 4),
         }
 
     card = {**ABOUT, "dataset": {"classes": generator.labels}}
     about = {"endpoints": endpoints, "metadata": metadata, "card": card}
     entries = exports.write_all(folder, files, generator, measured=measured, **about)
-    metrics = _distances(generator, expert, images, split, count, **way)
+    metrics = _distances(generator, judge, images, split, count, **sampling)
     print(f"\nKeras on the same {count} images: {metrics}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
@@ -595,14 +588,14 @@ class Generator(models.TrainedModel):
         """Class numbers of names or numbers given as text; None for none."""
         return generation.class_numbers(labels, self.labels, self.num_classes, self.path)
 
-    def way(self, steps, sampler, guidance_scale):
+    def sampling(self, steps, sampler, guidance_scale):
         """How images are made, checked: defaults for None are 20 steps, or those of the file, and the card's guidance,
         or 1."""
         steps = (self.steps or 20) if steps is None else steps
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        way = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(scale, self.num_classes)}
-        self.check(**way)
-        return way
+        sampling = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(scale, self.num_classes)}
+        self.check(**sampling)
+        return sampling
 
     def check(self, steps, sampler="dpm_solver++", guidance_scale=1.0):
         """Refuses what this model cannot do, before anything is computed."""
@@ -642,8 +635,6 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.run, self.judge, self.count = run, judge, count
         self.features = judge(images.split("validation")[0][:count])[0]
-        self.grids = run.folder / "grids"
-        self.grids.mkdir(exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
         pixels = generation.pixels(self.model.generate(self.count, steps=min(10, self.model.timesteps), seed=1))
@@ -655,17 +646,7 @@ class Watch(keras.callbacks.Callback):
             logs["label_accuracy"] = float((probabilities.argmax(axis=1) == labels).mean())
             text += f", {logs['label_accuracy']:.1%} of the images are what was asked for"
         print(text)
-        plots.save_image(plots.montage(pixels[:64]), self.grids / f"epoch-{epoch + 1:04}.png")
-
-    def animate(self):
-        """Writes the last grid and the animation of all."""
-        frames = []
-        for path in sorted(self.grids.glob("epoch-*.png")):
-            with Image.open(path) as image:
-                frames.append(np.atleast_3d(np.asarray(image)))
-        if frames:
-            plots.save_image(frames[-1], self.run.folder / "grid.png")
-            plots.save_animation([*frames, *[frames[-1]] * 5], self.run.folder / "training.gif")
+        generation.keep_grid(pixels, self.run.folder, epoch)
 
 
 def _start_from(network, weights):
@@ -680,19 +661,19 @@ def _start_from(network, weights):
     network.set_weights(trained.get_weights())
 
 
-def measure(generator, judge, images, split, folder, *, count, seed=0, verbose=0, **way):
+def measure(generator, judge, images, split, folder, *, count, seed=0, verbose=0, **sampling):
     """Figures and pictures of a model against one split of real images, the pictures written into `folder`."""
     labels = generation.usual_labels(images, generator.labels, count)
-    generated, labels = generator(count, labels, seed=seed, verbose=verbose, **way)
+    generated, labels = generator(count, labels, seed=seed, verbose=verbose, **sampling)
     labels = labels if generator.labels == judge.labels else None
     return generation.measure(generated, labels, judge, images, split, folder)
 
 
-def _distances(generator, judge, images, split, count, *, seed=0, reference=None, **way):
+def _distances(generator, judge, images, split, count, *, seed=0, reference=None, **sampling):
     """Distance to the first `count` real images, or to the features given as `reference`, and right answers."""
     real = images.split(split)[0][:count]
     generated, labels = generator(
-        len(real), generation.usual_labels(images, generator.labels, len(real)), seed=seed, **way
+        len(real), generation.usual_labels(images, generator.labels, len(real)), seed=seed, **sampling
     )
     features, probabilities = judge(generated)
     reference = judge(real)[0] if reference is None else reference
@@ -718,10 +699,10 @@ def _sweep(generator, judge, images, split, numbers, count, guidance_scale, seed
     rows = []
     for sampler in zoo.samplers.SAMPLERS:
         for steps in numbers:
-            way = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
-            generator(2, seed=seed, **way)  # compiles
+            sampling = {"steps": steps, "sampler": sampler, "guidance_scale": guidance_scale}
+            generator(2, seed=seed, **sampling)  # compiles
             start = time.perf_counter()
-            figures = _distances(generator, judge, images, split, count, seed=seed, reference=reference, **way)
+            figures = _distances(generator, judge, images, split, count, seed=seed, reference=reference, **sampling)
             seconds = time.perf_counter() - start
             rows.append({"sampler": sampler, "steps": steps, **figures, "seconds_per_image": seconds / count})
             print(cards.table(rows[-1:]), flush=True)
@@ -738,7 +719,7 @@ def _restore(generator, judge, images, split, folder, count, seed):
     small = clean.reshape(len(real), height // 4, 4, width // 4, 4, channels).mean(axis=(2, 4))
     small = np.float32(np.round((small + 1) * 127.5)) / 127.5 - 1  # as a file would hold it
     sources = generation.pixels(small)
-    bicubic = data.fit_all(sources, generator.image_shape)
+    bicubic = image_data.fit_all(sources, generator.image_shape)
     covered = np.where(mask[..., None], 128, real).astype(np.uint8)
     options = {"steps": min(50, generator.timesteps), "verbose": 1}
     filled = generator.model.inpaint(clean, mask, seed=seed, **options)
@@ -769,7 +750,7 @@ def _restore(generator, judge, images, split, folder, count, seed):
     return rows
 
 
-def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **way):
+def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **sampling):
     """The way from noise to image: a row each with the noisy image above the guess, or an animation of the grid."""
     if generator.num_classes:
         labels = np.resize(range(generator.num_classes) if labels is None else labels, count).astype(np.int32)
@@ -780,7 +761,7 @@ def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **way
         noises.extend(noisy)
         guesses.extend(guess)
 
-    generator.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **way)
+    generator.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **sampling)
     frames = [[generation.pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
     if path.suffix.lower() == ".gif":
         grids = [plots.montage(noisy) for noisy, _ in frames]
@@ -794,12 +775,12 @@ def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **way
 
 def _read_mask(mask, found, paths, shape):
     """Boolean (height, width) in the size of the network, from an image of the size of the pictures."""
-    picture = data.open_image(mask)
+    picture = image_data.open_image(mask)
     for path, _ in found:
-        size = data.open_image(path).size
+        size = image_data.open_image(path).size
         if size != picture.size:
             raise ValueError(f"the mask {mask} is {picture.size}, {path} is {size}: the sizes must be the same")
-    missing = data.read(mask, (*shape[:2], 1))[..., 0] > 127
+    missing = image_data.read(mask, (*shape[:2], 1))[..., 0] > 127
     if not missing.any():
         raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
     return missing

@@ -5,12 +5,22 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from PIL import Image
 
 import zoo
 from recipes import cards, plots
-from recipes.data import images as data
+from recipes.data import images as image_data
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
+
+SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
+
+
+def datasets(dataset="digits", image_shape=None, data_dir=None, manual_dir=None):
+    """Loads images, with labels where there are; see `recipes.data.images.load`."""
+    shape = image_shape or SHAPES.get(str(dataset))
+    folders = {"data_dir": data_dir, "manual_dir": manual_dir}
+    return image_data.load(str(dataset), input_shape=shape, **folders, labelled=False, fit="crop")
 
 
 class Judge:
@@ -43,7 +53,7 @@ class Judge:
         shape = tuple(shape) if None not in shape else (299, 299, 3)
         features, probabilities = [], []
         for start in range(0, len(pixels), 500):
-            part = data.fit_all(pixels[start : start + 500], shape) / np.float32(255)
+            part = image_data.fit_all(pixels[start : start + 500], shape) / np.float32(255)
             if self._outputs == 1:
                 features.append(self._network.predict(2 * part - 1, verbose=0))  # its weights want [-1, 1]
             else:
@@ -65,8 +75,8 @@ def measure(generated, labels, judge, images, split, folder):
         folder: Where the pictures are written.
     """
     real = images.split(split)[0][: len(generated)]
-    known = images.split("train" if "train" in images.splits and split != "train" else split)[0]
-    floor = known[np.random.default_rng(0).permutation(len(known))[: len(real)]]
+    training_images = images.split("train" if "train" in images.splits and split != "train" else split)[0]
+    floor = training_images[np.random.default_rng(0).permutation(len(training_images))[: len(real)]]
     features, probabilities = judge(generated)
     real_features, real_probabilities = judge(real)
     floor_features, floor_probabilities = judge(floor)
@@ -76,7 +86,7 @@ def measure(generated, labels, judge, images, split, folder):
         metrics |= answers(probabilities, labels)
         baseline |= answers(floor_probabilities) | {"real_confidence": float(real_probabilities.max(axis=1).mean())}
     plots.save_image(plots.montage(generated[:64]), folder / "grid.png")
-    nearest_sheet(generated[:16], features[:16], known, judge, folder / "nearest.png")
+    nearest_sheet(generated[:16], features[:16], training_images, judge, folder / "nearest.png")
     return {
         "metrics": metrics,
         "baselines": {"real images of the training split": baseline},
@@ -90,8 +100,8 @@ def usual_labels(images, class_names, count):
     for a distance sees that too; None where the data set has other classes."""
     if not class_names or list(class_names) != [str(name) for name in images.class_names]:
         return None
-    known = np.sort(images.split("train" if "train" in images.splits else "all")[1])
-    spread = known[((np.arange(count) + 0.5) / count * len(known)).astype(int)]
+    labels = np.sort(images.split("train" if "train" in images.splits else "all")[1])
+    spread = labels[((np.arange(count) + 0.5) / count * len(labels)).astype(int)]
     return np.random.default_rng(0).permutation(spread)
 
 
@@ -127,6 +137,24 @@ def pixels(images):
     return np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
 
 
+def keep_grid(images, folder, epoch):
+    """Writes the grid of an epoch into the folder of a run."""
+    grids = folder / "grids"
+    grids.mkdir(exist_ok=True)
+    plots.save_image(plots.montage(images[:64]), grids / f"epoch-{epoch + 1:04}.png")
+
+
+def animate(folder):
+    """Writes the last grid of a run and the animation of all."""
+    frames = []
+    for path in sorted(Path(folder, "grids").glob("epoch-*.png")):
+        with Image.open(path) as image:
+            frames.append(np.atleast_3d(np.asarray(image)))
+    if frames:
+        plots.save_image(frames[-1], folder / "grid.png")
+        plots.save_animation([*frames, *[frames[-1]] * 5], folder / "training.gif")
+
+
 def variety(generated, real):
     """Distance of an image to its nearest neighbour in the grid, over the same for real images; 0 if all coincide."""
 
@@ -138,11 +166,11 @@ def variety(generated, real):
     return nearest(generated) / max(nearest(real), 1e-9)
 
 
-def nearest_sheet(generated, features, known, judge, path, at_most=10_000):
+def nearest_sheet(generated, features, training_images, judge, path, at_most=10_000):
     """Generated images, each above the nearest training image in the judge's features: are they only remembered?"""
-    known = known[:at_most]
-    distances = np.linalg.norm(judge(known)[0][None] - features[:, None], axis=2)
-    pairs = np.concatenate([generated, known[distances.argmin(axis=1)]])
+    training_images = training_images[:at_most]
+    distances = np.linalg.norm(judge(training_images)[0][None] - features[:, None], axis=2)
+    pairs = np.concatenate([generated, training_images[distances.argmin(axis=1)]])
     plots.save_image(plots.montage(pairs, columns=len(generated), scale=3), path)
 
 
@@ -169,12 +197,12 @@ def class_numbers(labels, names, num_classes, owner):
         return None
     if num_classes is None:
         raise ValueError(f"{owner} has no classes, so no label can be chosen: leave out --label")
-    known = {str(number): number for number in range(num_classes)}
-    known |= {name: number for number, name in enumerate(names)}
+    numbers = {str(number): number for number in range(num_classes)}
+    numbers |= {name: number for number, name in enumerate(names)}
     for label in labels:
-        if label not in known:
+        if label not in numbers:
             raise ValueError(f"there is no label {label!r}; accepted: {', '.join(names)}")
-    return [known[label] for label in labels]
+    return [numbers[label] for label in labels]
 
 
 def write_samples(images, labels, names, output, columns=None):

@@ -20,7 +20,7 @@ from typing import Literal
 
 import keras
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
@@ -84,9 +84,7 @@ def train(
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience)
     training.check_range("[0, 1)", label_smoothing=label_smoothing, dropout=dropout)
     training.check_range("[0, inf)", augment=augment, weight_decay=weight_decay)
-    if weights is not None and setup.precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={setup.precision}")
-    strategy = training.prepare(setup)
+    strategy = training.prepare(setup, weights)
 
     # data
     images = datasets(dataset, input_shape, setup.data_dir, setup.manual_dir)
@@ -147,7 +145,7 @@ def train(
         run,
         card,
         figures,
-        metrics={"accuracy": figures["metrics"]["accuracy"]},
+        metrics=["accuracy"],
         measured_on=f"{images.name}, test",
         latency_ms=timing.latency(lambda: classifier(images.split("test")[0][:1])),
         message=f"test accuracy {figures['metrics']['accuracy']:.4f}",
@@ -285,7 +283,7 @@ def export(
     x, y = images.split(split)
     y = classifier.match_labels(images.class_names, y)
     folder = runs.output_folder("mnist_cnn", "export", output)
-    known = images.split("train" if "train" in images.splits else split)[0]
+    training_images = images.split("train" if "train" in images.splits else split)[0]
     reference = classifier(x)
 
     def measured(path):
@@ -303,7 +301,7 @@ def export(
         files,
         classifier,
         metadata={"input": "uint8 pixels, 0 to 255", "border": classifier.border},
-        representative_data=exports.some_of(known, 500),
+        representative_data=exports.some_of(training_images, 500),
         measured=measured,
     )
     accuracy = float((reference.argmax(axis=1) == y).mean())
@@ -363,33 +361,17 @@ class Classifier(models.TrainedModel):
             return self.model.predict(images / np.float32(255), batch_size=500, verbose=0)
         return np.concatenate([self.model(image=image[None])["probabilities"] for image in images])
 
-    def match_labels(self, class_names, labels):
-        """Labels of a data set in the order of this model's classes.
-
-        Raises:
-            ValueError: If the data set has a class that the model does not know.
-        """
-        unknown = [name for name in class_names if name not in self.labels]
-        if unknown:
-            raise ValueError(
-                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
-                f"the data set has {', '.join(class_names)}"
-            )
-        return np.array([self.labels.index(name) for name in class_names])[labels]
-
 
 def measure(classify, images, labels, class_names, folder):
     """Figures and pictures of a classifier on one split, the pictures written into `folder`."""
     probabilities = classify(images)
     guesses, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     correct = guesses == labels
-    classes = range(len(class_names))
-    precision, recall, f1, support = precision_recall_fscore_support(labels, guesses, labels=classes, zero_division=0)
     error = expected_calibration_error(probabilities, labels)
     true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1)
 
     plots.confusion_matrix(
-        confusion_matrix(labels, guesses, labels=classes), class_names, folder / "confusion_matrix.png"
+        confusion_matrix(labels, guesses, labels=range(len(class_names))), class_names, folder / "confusion_matrix.png"
     )
     plots.calibration(confidences, correct, error, folder / "calibration.png")
     worst = [index for index in np.argsort(-confidences) if not correct[index]][:32]
@@ -403,14 +385,5 @@ def measure(classify, images, labels, class_names, folder):
             "expected_calibration_error": error,
         },
         "baselines": {"most_frequent_class": {"accuracy": float(np.bincount(labels).max() / len(labels))}},
-        "per_class": [
-            {
-                "class": class_names[index],
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "images": int(support[index]),
-            }
-            for index in classes
-        ],
+        "per_class": results.per_class(labels, guesses, class_names, "images"),
     }

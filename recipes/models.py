@@ -1,6 +1,7 @@
 """Opening a trained model, whatever its form: what every recipe's own class of models begins with."""
 
 import keras
+import numpy as np
 
 import zoo
 from recipes import cards
@@ -44,3 +45,17 @@ class TrainedModel:
         if not isinstance(self.model, keras.Model):
             raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
         return self
+
+    def match_labels(self, class_names, labels):
+        """Labels of a data set in the order of this model's classes.
+
+        Raises:
+            ValueError: If the data set has a class that the model does not know.
+        """
+        unknown = [name for name in class_names if name not in self.labels]
+        if unknown:
+            raise ValueError(
+                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
+                f"the data set has {', '.join(class_names)}"
+            )
+        return np.array([self.labels.index(name) for name in class_names])[labels]

@@ -58,7 +58,7 @@ def save_image(pixels, path):
 
 
 def save_animation(frames, path, *, milliseconds=200):
-    """Writes uint8 images of one size as an endless GIF, whole or not at all."""
+    """Writes uint8 images of one size as a GIF that repeats, whole or not at all."""
     pictures = [Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames]
     with atomic(path) as partial:
         pictures[0].save(

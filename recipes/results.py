@@ -4,17 +4,19 @@ import csv
 import io
 import json
 
+from sklearn.metrics import precision_recall_fscore_support
+
 from recipes import cards, runs
 
 
-def trained(run, card, figures, *, metrics, measured_on, latency_ms, message, shown=None, **about):
+def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, message, shown=None, **about):
     """Writes the card of a finished run, removes its backup and says what was reached.
 
     Args:
         run: The `runs.Run`.
         card: What is known of the model before it is measured.
         figures: What the recipe measured; "metrics" is among them.
-        metrics: The part of the metrics that stands beside the model file.
+        metrics: Names of the metrics that stand beside the model file; None for all.
         measured_on: What they were measured on, in words.
         latency_ms: Milliseconds for one example.
         message: The last line for the reader, without where things are.
@@ -25,7 +27,8 @@ def trained(run, card, figures, *, metrics, measured_on, latency_ms, message, sh
         What `train` gives back.
     """
     model = run.folder / "model.keras"
-    entry = cards.file_entry(model, metrics=metrics, measured_on=measured_on, latency_ms=round(latency_ms, 4))
+    chosen = {name: figures["metrics"][name] for name in metrics or figures["metrics"]}
+    entry = cards.file_entry(model, metrics=chosen, measured_on=measured_on, latency_ms=round(latency_ms, 4))
     card |= figures | {"files": [entry], "training": cards.training_entry(run, **about)}
     cards.write(run.folder, card)
     runs.finish(run)
@@ -58,3 +61,16 @@ def write_predictions(folder, predictions, rows, columns=None):
     writer.writeheader()
     writer.writerows(rows)
     cards.write_text(folder / "predictions.csv", text.getvalue())
+
+
+def per_class(labels, guesses, class_names, what):
+    """Rows of precision, recall, F1 and count of each class; `what` is counted, in a word."""
+    classes = range(len(class_names))
+    columns = precision_recall_fscore_support(labels, guesses, labels=classes, zero_division=0)
+    names = ("precision", "recall", "f1")
+    return [
+        {"class": class_names[index]}
+        | {name: float(column[index]) for name, column in zip(names, columns, strict=False)}
+        | {what: int(columns[3][index])}
+        for index in classes
+    ]

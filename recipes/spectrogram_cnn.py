@@ -28,12 +28,12 @@ import numpy as np
 import soundfile
 import tensorflow as tf
 from scipy import signal
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
-from recipes.data import audio as data
+from recipes.data import audio
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
 from zoo.spectrogram_cnn import Spectrogram
@@ -43,7 +43,7 @@ TASK = "sound classification"
 
 def datasets(dataset="sounds", **options):
     """Loads "sounds", a set of tensorflow-datasets or a folder; the options are those of `recipes.data.audio.load`."""
-    return data.load(str(dataset), **options)
+    return audio.load(str(dataset), **options)
 
 
 @runs.resumable
@@ -54,8 +54,8 @@ def train(
     test_speaker: str | None = None,
     seconds: float = 1.0,
     sample_rate: int | None = None,
-    channel: data.Channel = "first",
-    long: data.Long = "loudest",
+    channel: audio.Channel = "first",
+    long: audio.Long = "loudest",
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 3e-3,
@@ -108,7 +108,7 @@ def train(
     """
     arguments = dict(locals())
     _check(arguments)
-    strategy = training.prepare(setup)
+    strategy = training.prepare(setup, weights)
 
     # data
     sound = {"sample_rate": sample_rate, "seconds": seconds, "channel": channel, "long": long}
@@ -122,7 +122,7 @@ def train(
     sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
 
     def batches(first_epoch):
-        return data.training_batches(x, y, **about, **sizes, first_epoch=first_epoch, augment=augment, mixup=mixup)
+        return audio.training_batches(x, y, **about, **sizes, first_epoch=first_epoch, augment=augment, mixup=mixup)
 
     with strategy.scope(), training.precision(setup.precision):
         # network
@@ -140,7 +140,7 @@ def train(
     run = runs.start("spectrogram_cnn", train, arguments)
     card = _card(sounds, model, arguments) | cards.environment()
     print(f"{sounds.name}: {len(y):,} sounds for training, {model.count_params():,} parameters, {epochs} epochs")
-    validation = data.evaluation_batches(*sounds.split("validation"), num_classes=len(sounds.class_names))
+    validation = audio.evaluation_batches(*sounds.split("validation"), num_classes=len(sounds.class_names))
     length = {"epochs": epochs, "steps": steps}
     trained = training.fit(model, batches, run=run, card=card, **length, validation=validation, monitor=None)
     checkpoints.save_model(trained, run.folder / "model.keras")
@@ -158,9 +158,6 @@ def _check(arguments):
     training.check_range("[0, inf)", **named("weight_decay"))
     training.check_range("[0, 2]", **named("augment", "spec_augment"))
     training.check_range("[0, 0.5]", **named("mixup"))
-    precision = arguments["setup"].precision
-    if arguments["weights"] is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
 
 
 def _network_options(arguments, sample_rate):
@@ -197,7 +194,7 @@ def _measured(run, card, sounds, batch_size):
         run,
         card,
         figures,
-        metrics={"accuracy": figures["metrics"]["accuracy"]},
+        metrics=["accuracy"],
         measured_on=f"{sounds.name}, test",
         latency_ms=timing.latency(lambda: classifier(x[:1])),
         message=f"test accuracy {figures['metrics']['accuracy']:.4f}",
@@ -267,7 +264,7 @@ def predict(
     microphone: float | None = None,
     window: float | None = None,
     hop: float | None = None,
-    channel: data.Channel | None = None,
+    channel: audio.Channel | None = None,
     spectrogram: Path | None = None,
     bare: bool = False,
     output: Path | None = None,
@@ -303,7 +300,7 @@ def predict(
     found, skipped = [], []
     if paths:  # else the microphone alone
         kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
-        found, skipped = inputs.read(paths, data.read_channels, files=data.files, kinds=kinds, what="a sound")
+        found, skipped = inputs.read(paths, audio.read_channels, files=audio.files, kinds=kinds, what="a sound")
     if microphone is not None:
         found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))
     if spectrogram is not None and len(found) != 1:
@@ -314,9 +311,9 @@ def predict(
             soundfile.write(partial, *found[-1][1], format="WAV")
     predictions, taken = [], set()
     for path, (waveform, rate) in found:
-        heard = data.one_channel(waveform, channel or classifier.channel)
-        mono = data.resample(heard, rate, classifier.sample_rate)
-        pcm = data.fit(mono, classifier.samples)
+        heard = audio.one_channel(waveform, channel or classifier.channel)
+        mono = audio.resample(heard, rate, classifier.sample_rate)
+        pcm = audio.fit(mono, classifier.samples)
         (probabilities,) = classifier(pcm)
         best = int(probabilities.argmax())
         timeline, levels = classifier.timeline(mono, window, window / 2 if hop is None else hop)
@@ -538,7 +535,7 @@ class Classifier(models.TrainedModel):
         length, step = round(window * self.sample_rate), max(1, round(hop * self.sample_rate))
         surplus = len(waveform) - length
         starts = [*range(0, surplus, step), surplus] if surplus > 0 else [0]
-        pieces = [data.fit(waveform[start : start + length], self.samples) for start in starts]
+        pieces = [audio.fit(waveform[start : start + length], self.samples) for start in starts]
         probabilities = self(np.concatenate(pieces))
         rows = [
             {
@@ -565,33 +562,20 @@ class Classifier(models.TrainedModel):
         heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))[0]
         return (heat / (tf.reduce_max(heat) + 1e-9)).numpy().T[::-1]
 
-    def match_labels(self, class_names, labels):
-        """Labels of a data set in the order of this model's classes.
-
-        Raises:
-            ValueError: If the data set has a class that the model does not know.
-        """
-        unknown = [name for name in class_names if name not in self.labels]
-        if unknown:
-            raise ValueError(
-                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
-                f"the data set has {', '.join(class_names)}"
-            )
-        return np.array([self.labels.index(name) for name in class_names])[labels]
-
 
 def measure(classifier, waveforms, labels, class_names, folder, *, groups=()):
     """Figures and pictures of a classifier on one split, the pictures written into `folder`."""
     probabilities = classifier(waveforms)
     guesses, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
     correct = guesses == labels
-    classes = range(len(class_names))
-    precision, recall, f1, support = precision_recall_fscore_support(labels, guesses, labels=classes, zero_division=0)
     error = expected_calibration_error(probabilities, labels)
     true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1)
 
     plots.confusion_matrix(
-        confusion_matrix(labels, guesses, labels=classes), class_names, folder / "confusion_matrix.png", what="sounds"
+        confusion_matrix(labels, guesses, labels=range(len(class_names))),
+        class_names,
+        folder / "confusion_matrix.png",
+        what="sounds",
     )
     plots.calibration(confidences, correct, error, folder / "calibration.png", what="sounds")
 
@@ -617,16 +601,7 @@ def measure(classifier, waveforms, labels, class_names, folder, *, groups=()):
             "log_loss": float(-np.log(true).mean()),
             "expected_calibration_error": float(error),
         },
-        "per_class": [
-            {
-                "class": class_names[index],
-                "precision": float(precision[index]),
-                "recall": float(recall[index]),
-                "f1": float(f1[index]),
-                "sounds": int(support[index]),
-            }
-            for index in classes
-        ],
+        "per_class": results.per_class(labels, guesses, class_names, "sounds"),
         "per_speaker": [
             {
                 "speaker": name,

@@ -107,8 +107,14 @@ def distribution(device):
     return tf.distribute.OneDeviceStrategy("CPU:0") if device == "cpu" and gpus else tf.distribute.get_strategy()
 
 
-def prepare(setup):
-    """Seeds this process and gives the `tf.distribute` strategy of the setup's device."""
+def prepare(setup, weights=None):
+    """Seeds this process and gives the `tf.distribute` strategy of the setup's device.
+
+    Raises:
+        ValueError: If the setup makes no sense, or not with a model that begins with `weights` of its own.
+    """
+    if weights is not None and setup.precision != "float32":
+        raise ValueError(f"a model from weights keeps its float32: leave out precision={setup.precision}")
     check_range(f"[0, {2**31})", seed=setup.seed)
     seed_everything(setup.seed, setup.deterministic)
     return distribution(setup.device)

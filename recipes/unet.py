@@ -31,8 +31,8 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
-from recipes.data import images as plain
-from recipes.data import masks as data
+from recipes.data import images as image_data
+from recipes.data import masks as mask_data
 from recipes.data import video
 from zoo import export as exporting
 from zoo.losses import Segmentation
@@ -45,7 +45,7 @@ WHOLE = 640 * 640  # pixels up to which a flexible network sees an image in one 
 
 def datasets(dataset="scenes", **options):
     """Loads "scenes", camvid, cityscapes, a folder or a set of tensorflow-datasets; see `recipes.data.masks.load`."""
-    return data.load(str(dataset), **options)
+    return mask_data.load(str(dataset), **options)
 
 
 @runs.resumable
@@ -123,7 +123,7 @@ def train(
     """
     arguments = dict(locals())
     _check(arguments)
-    strategy = training.prepare(setup)
+    strategy = training.prepare(setup, weights)
     options = _network_options(arguments)  # refused, where they do not fit, before minutes of reading data
     stride = stride_of(zoo.unet((None, None, channels), 1, **options)) if not (encoder or weights) else 32
 
@@ -133,7 +133,7 @@ def train(
     count = len(scenes.class_names)
     crop = tuple(crop or (piece(side, most, stride) for side, most in zip(x.shape[1:3], (192, 256), strict=True)))
     batch_size, steps, steps_per_execution = training.plan(len(y), batch_size, strategy)
-    balance = data.class_weights(y, count, class_balance)
+    balance = mask_data.class_weights(y, count, class_balance)
     sizes = {"crop": crop, "batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
     drawn = {"scale": scale, "rotation": rotation, "flip": flip, "jitter": jitter}
 
@@ -143,7 +143,7 @@ def train(
         outputs = len(model.outputs)
         # optimiser: a short warm-up, a twentieth of the steps
         losses = [Segmentation(cross_entropy, dice, tversky, focal, class_weights=balance) for _ in range(outputs)]
-        metrics = [MeanIoU(count, data.IGNORE)]
+        metrics = [MeanIoU(count, mask_data.IGNORE)]
         model.compile(
             training.adamw(learning_rate, weight_decay, steps=steps * epochs, warm_up=steps * epochs // 20),
             loss=losses if outputs > 1 else losses[0],
@@ -162,9 +162,9 @@ def train(
     )
 
     def batches(first_epoch):
-        return _for_all(data.training_batches(x, y, first_epoch=first_epoch, **sizes, **drawn), outputs)
+        return _for_all(mask_data.training_batches(x, y, first_epoch=first_epoch, **sizes, **drawn), outputs)
 
-    validation = data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
+    validation = mask_data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
     options = {"epochs": epochs, "steps": steps, "validation": _for_all(validation, outputs), "monitor": None}
     trained = training.fit(model, batches, run=run, card=card, **options, keep=lambda: _finished(model))
     checkpoints.save_compact(trained, run.folder / "model.keras")
@@ -180,9 +180,6 @@ def _check(arguments):
     low, high = arguments["scale"]
     if not 0 < low <= high:
         raise ValueError(f"scale is a smallest and a largest factor, both positive, got {low:g} {high:g}")
-    precision = arguments["setup"].precision
-    if arguments["weights"] is not None and precision != "float32":
-        raise ValueError(f"a model from weights keeps its float32: leave out precision={precision}")
 
 
 def _network_options(arguments):
@@ -221,7 +218,7 @@ def _measured(run, card, scenes, batch_size, validated):
         run,
         card,
         figures,
-        metrics={"mean_iou": figures["metrics"]["mean_iou"]},
+        metrics=["mean_iou"],
         measured_on=f"{scenes.name}, {split}, {one.shape[0]} x {one.shape[1]}",
         latency_ms=timing.latency(lambda: segmenter(one)),
         message=f"{split} mean IoU {figures['metrics']['mean_iou']:.4f}",
@@ -234,7 +231,7 @@ def evaluate(
     *,
     model: str | None = None,
     dataset: str = "scenes",
-    split: data.Split | None = None,
+    split: mask_data.Split | None = None,
     size: tuple[int, int] | None = None,
     window: tuple[int, int] | None = None,
     overlap: float = 0.25,
@@ -321,7 +318,7 @@ def predict(
     folder, rows, skipped, taken = None, [], [], set()
     for path, named in found:
         try:
-            source = video.Reader(path) if video.is_video(path) else data.read_image(path, segmenter.channels)
+            source = video.Reader(path) if video.is_video(path) else mask_data.read_image(path, segmenter.channels)
         except ValueError as error:
             if named:
                 raise
@@ -354,7 +351,7 @@ def export(
     size: tuple[int, int] | None = None,
     probabilities: bool = False,
     dataset: str = "scenes",
-    split: data.Split | None = None,
+    split: mask_data.Split | None = None,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,
@@ -390,7 +387,7 @@ def export(
         print(f"{scenes.name} has other classes than the model: measured is how often a file says what the model says")
     folder = runs.output_folder("unet", "export", output)
     training_split = scenes.split("train" if "train" in scenes.splits else split)
-    representative = data.pieces(*training_split, size, at_most=200)[0]
+    representative = mask_data.pieces(*training_split, size, at_most=200)[0]
 
     def measured(path):
         exported = Segmenter(path)
@@ -468,7 +465,7 @@ class Segmenter(models.TrainedModel):
             raise ValueError(f"the window must be multiples of {self.stride}, got {self.window}")
         count = max(2, self.classes)
         self.labels = [str(label) for label in self.labels or range(count)]
-        self.colours = [tuple(colour) for colour in self.about.get("colours") or data.distinct_colours(count)]
+        self.colours = [tuple(colour) for colour in self.about.get("colours") or mask_data.distinct_colours(count)]
 
     def check_classes(self, scenes):
         """Refuses a data set with other classes than the model's.
@@ -564,9 +561,9 @@ def measure(segmenter, scenes, split, folder):
     matrix, outlines, rows = np.zeros((count, count), np.int64), [], []
     for image, mask in zip(images, masks, strict=True):
         found = segmenter(image)
-        own = label_confusion(mask, found, count, data.IGNORE)
+        own = label_confusion(mask, found, count, mask_data.IGNORE)
         matrix += own
-        outlines.append(boundary_f1(mask, found, count, ignore_label=data.IGNORE))
+        outlines.append(boundary_f1(mask, found, count, ignore_label=mask_data.IGNORE))
         rows.append((np.diag(own).sum() / max(1, own.sum()), found))
     iou = intersection_over_union(matrix)
     outlines = np.array(outlines)
@@ -615,7 +612,9 @@ def _published(dataset):
 
 def _mean_iou(masks, found, count):
     pairs = zip(masks, found, strict=True)
-    return float(np.nanmean(intersection_over_union(sum(label_confusion(*pair, count, data.IGNORE) for pair in pairs))))
+    return float(
+        np.nanmean(intersection_over_union(sum(label_confusion(*pair, count, mask_data.IGNORE) for pair in pairs)))
+    )
 
 
 def _difference(run, network, images):
@@ -632,7 +631,7 @@ def _listed(paths):
             found.append((path, True))
             continue
         videos = [one for one in path.rglob("*") if video.is_video(one)]
-        listed = sorted([*plain.files(path), *videos])
+        listed = sorted([*image_data.files(path), *videos])
         if not listed:
             raise ValueError(
                 f"{path} has no images or videos (PNG, JPEG, BMP, GIF, WebP, TIFF, MP4, MOV, AVI, MKV, WebM)"

@@ -26,7 +26,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
-from recipes.data import boxes as data
+from recipes.data import boxes as box_data
 from recipes.data import images, video
 from zoo import export as exporting
 from zoo.metrics import MeanAveragePrecision
@@ -55,7 +55,7 @@ class Setup(training.Setup):
 
 def datasets(dataset="scenes", **options):
     """Loads "scenes", a set of tensorflow-datasets or a folder; the options are those of `recipes.data.boxes.load`."""
-    return data.load(dataset, **options)
+    return box_data.load(dataset, **options)
 
 
 @runs.resumable
@@ -82,7 +82,7 @@ def train(
     weights: str | None = None,
     validate_every: int | None = None,
     patience: int | None = None,
-    unlabelled: data.Unlabelled = "refuse",
+    unlabelled: box_data.Unlabelled = "refuse",
     compact: bool = False,
     setup: OmitArgPrefixes[Setup] = Setup(),
 ):
@@ -141,7 +141,7 @@ def train(
     drawn |= {"mosaic": mosaic, "close_mosaic": epochs // 6 if close_mosaic is None else close_mosaic}
 
     def batches(first_epoch):
-        return data.training_batches(split, first_epoch=first_epoch, **sizes, **drawn)
+        return box_data.training_batches(split, first_epoch=first_epoch, **sizes, **drawn)
 
     precision = setup.precision or _fast_precision()
     with strategy.scope(), training.precision(precision):
@@ -211,14 +211,13 @@ def _measured(run, card, boxes, **about):
     shown = {"mean average precision": {"val_mAP50": "mAP50, validation", "val_mAP50-95": "mAP50-95, validation"}}
     plots.history(measured, shown, run.folder / "curves_validation.png")
     best = max(measured, key=lambda row: row["val_mAP50"])
-    page = data.letterbox(boxes.split(split).images[0], finder.image_size)[0][None]
+    letterboxed = box_data.letterbox(boxes.split(split).images[0], finder.image_size)[0][None]
     answer = results.trained(
         run,
         card,
         figures,
-        metrics=figures["metrics"],
         measured_on=f"{boxes.name}, {split}",
-        latency_ms=timing.latency(lambda: finder(page)),
+        latency_ms=timing.latency(lambda: finder(letterboxed)),
         message=f"mAP50 {figures['metrics']['mAP50']:.4f} on {split}",
         **about,
         best_epoch=best["epoch"],
@@ -232,7 +231,7 @@ def evaluate(
     model: str | None = None,
     dataset: str = "scenes",
     split: Literal["train", "validation", "val", "test", "all"] | None = None,
-    unlabelled: data.Unlabelled = "refuse",
+    unlabelled: box_data.Unlabelled = "refuse",
     data_dir: Path | None = None,
     output: Path | None = None,
 ):
@@ -300,7 +299,7 @@ def predict(
     if not paths:
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
     finder = Finder(model)
-    classes = data.chosen(classes, finder.labels)
+    classes = box_data.chosen(classes, finder.labels)
     unknown = [name for name in classes if name not in finder.labels]
     if unknown:
         raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")
@@ -435,9 +434,9 @@ def export(
     if input_size is not None:
         sized, shown = _at_size(part, input_size, dataset, split, splits=tuple(boxes.splits), data_dir=data_dir)
     # what shows int8 the range of the activations
-    representative_data, _ = data.letterboxed(shown.take(exports.some_of(np.arange(len(shown)), 200)))
-    page, _ = data.letterboxed(sized.take([0]))
-    expected = finder.on_image(Image.fromarray(page[0]))["scores"]
+    representative_data, _ = box_data.letterboxed(shown.take(exports.some_of(np.arange(len(shown)), 200)))
+    letterboxed, _ = box_data.letterboxed(sized.take([0]))
+    expected = finder.on_image(Image.fromarray(letterboxed[0]))["scores"]
     size = list(input_size or finder.image_size)
 
     def measured(path):
@@ -445,8 +444,8 @@ def export(
         return {
             "metrics": measure(exported, sized, finder.labels)["metrics"],
             "measured_on": f"{boxes.name}, {split}" + ("" if same else ", against what the Keras model finds"),
-            "max_abs_difference": _gap(exported(page)[0]["scores"], expected),  # on the first image
-            "latency_ms": round(timing.latency(lambda: exported.raw(page[0])), 4),
+            "max_abs_difference": _gap(exported(letterboxed)[0]["scores"], expected),  # on the first image
+            "latency_ms": round(timing.latency(lambda: exported.raw(letterboxed[0])), 4),
             "threads": 2 if path.suffix == ".tflite" else None,
             "detections": detections,
             "image_size": size,
@@ -508,10 +507,10 @@ def _part(finder, dataset, split, *, foreign=False, representative=False, **opti
 
 def _as_found(finder, split):
     """The same images with what the model finds on them as their objects."""
-    found = finder(data.letterboxed(split)[0])
+    found = finder(box_data.letterboxed(split)[0])
     objects = []
     for one, size in zip(found, split.sizes, strict=True):
-        corners = data.unletterbox(one["boxes"], size, size, finder.image_size)
+        corners = box_data.unletterbox(one["boxes"], size, size, finder.image_size)
         objects.append(np.concatenate([corners, one["classes"][:, None]], axis=1).astype(np.float32))
     return replace(split, boxes=objects)
 
@@ -541,20 +540,20 @@ def _latencies_at(finder, path, sides, representative_data):
     if path.suffix != ".tflite" or not sides:
         return {}
     quantize = exporting.load(path).metadata["quantize"]
-    some, found = [Image.fromarray(page) for page in representative_data[:20]], {}
+    some, found = [Image.fromarray(pixels) for pixels in representative_data[:20]], {}
     for side in sides:
         network = fitted(exporting.float32_copy(finder.model), (side, side, 3), len(finder.labels))
-        pages = np.stack([np.asarray(image.resize((side, side))) for image in some])
+        images = np.stack([np.asarray(image.resize((side, side))) for image in some])
         with tempfile.TemporaryDirectory() as folder:
             file = exporting.export(
                 network,
                 Path(folder, "model.tflite"),
                 quantize=quantize,
                 endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
-                representative_data=pages if quantize == "int8" else None,
+                representative_data=images if quantize == "int8" else None,
             )
             run = exporting.load(file, threads=2)
-            found[f"{side} x {side}"] = round(timing.latency(lambda run=run, pages=pages: run(image=pages[:1])), 4)
+            found[f"{side} x {side}"] = round(timing.latency(lambda run=run, images=images: run(image=images[:1])), 4)
     return {"latency_ms_at": found}
 
 
@@ -679,7 +678,7 @@ class _Averages(keras.callbacks.Callback):
 
     def __init__(self, split, num_classes, *, every, epochs):
         super().__init__()
-        self.pages, self.targets = data.letterboxed(split)
+        self.letterboxed, self.targets = box_data.letterboxed(split)
         self.num_classes, self.every, self.epochs = num_classes, every, epochs
         self.run = None
 
@@ -688,12 +687,12 @@ class _Averages(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 < self.epochs:
             return
         if self.run is None:
-            self.run = _compiled(self.model, self.pages.shape[1:3])
+            self.run = _compiled(self.model, self.letterboxed.shape[1:3])
         former = _take_averages(self.model)
         metric = MeanAveragePrecision(self.num_classes)
-        for start in range(0, len(self.pages), 16):
-            outputs = self.run(self.pages[start : start + 16])
-            found = zoo.boxes.detect(outputs, self.pages.shape[1:3], confidence=0.001)
+        for start in range(0, len(self.letterboxed), 16):
+            outputs = self.run(self.letterboxed[start : start + 16])
+            found = zoo.boxes.detect(outputs, self.letterboxed.shape[1:3], confidence=0.001)
             metric.update_state(self.targets[start : start + 16], found)
         for variable, value in zip(self.model.trainable_variables, former, strict=True):
             variable.assign(value)
@@ -735,22 +734,22 @@ class Finder(models.TrainedModel):
         self.labels = list(self.labels or (f"class {number}" for number in range(self.model.output_shape[1][-1])))
         self._run = _compiled(self.model, self.image_size)
 
-    def raw(self, page):
+    def raw(self, image):
         """What the model itself gives for one image, for timing."""
         if self.exported:
-            return self.model(image=page[None])
-        return keras.tree.map_structure(np.asarray, self._run(page[None]))
+            return self.model(image=image[None])
+        return keras.tree.map_structure(np.asarray, self._run(image[None]))
 
-    def __call__(self, pages, *, confidence=0.25, iou_threshold=IOU):
-        """One dictionary "boxes" (in pixels of the page), "scores" and "classes" per image; see `zoo.boxes.detect`."""
+    def __call__(self, images, *, confidence=0.25, iou_threshold=IOU):
+        """One dictionary "boxes" (in pixels of these images), "scores" and "classes" each; see `zoo.boxes.detect`."""
         options = {"confidence": confidence, "iou_threshold": iou_threshold}
         if not self.exported:
-            parts = [self._run(pages[start : start + 16]) for start in range(0, len(pages), 16)]
+            parts = [self._run(images[start : start + 16]) for start in range(0, len(images), 16)]
             return [one for part in parts for one in zoo.boxes.detect(part, self.image_size, **options)]
         height, width = self.image_size
         found = []
-        for page in pages:
-            outputs = self.model(image=page[None])
+        for image in images:
+            outputs = self.model(image=image[None])
             boxes = outputs["boxes"][0] * np.float32([width, height, width, height])
             if self.model.metadata["detections"] == "raw":
                 found.append(zoo.boxes.choose(boxes, outputs["scores"][0], **options))
@@ -766,16 +765,16 @@ class Finder(models.TrainedModel):
 
     def on_image(self, image, **options):
         """Detections on one PIL image, boxes in its own pixels."""
-        page, undo = self.page(image)
-        (found,) = self(page[None], **options)
+        letterboxed, undo = self.letterboxed(image)
+        (found,) = self(letterboxed[None], **options)
         return found | {"boxes": undo(found["boxes"])}
 
-    def page(self, image):
+    def letterboxed(self, image):
         """A PIL image as the model takes it, and the function that brings boxes back to its pixels."""
         original = image.height, image.width
-        small = data.shrink(image, self.image_size)
-        page, _ = data.letterbox(small, self.image_size)
-        return page, lambda boxes: data.unletterbox(boxes, small.shape[:2], original, self.image_size)
+        small = box_data.shrink(image, self.image_size)
+        letterboxed, _ = box_data.letterbox(small, self.image_size)
+        return letterboxed, lambda boxes: box_data.unletterbox(boxes, small.shape[:2], original, self.image_size)
 
     def knows(self, boxes):
         """Whether a data set can be measured: the model knows all of its classes, or it has all of the model's."""
@@ -806,9 +805,9 @@ def measure(finder, split, class_names, folder=None):
         class_names: The detector's classes.
         folder: Where to write the pictures; None leaves them out.
     """
-    pages, targets = data.letterboxed(split)
+    letterboxed, targets = box_data.letterboxed(split)
     start = time.perf_counter()
-    found = finder(pages, confidence=0.001)
+    found = finder(letterboxed, confidence=0.001)
     seconds = time.perf_counter() - start
     metric = MeanAveragePrecision(len(class_names))
     metric.update_state(targets, found)
@@ -817,7 +816,7 @@ def measure(finder, split, class_names, folder=None):
     figures = {
         "metrics": {name: result[name] for name in ("mAP50", "mAP50-95")},
         "per_class": [row for row in named if row["objects"]],
-        "images_per_second": round(len(pages) / seconds, 2),
+        "images_per_second": round(len(letterboxed) / seconds, 2),
     }
     curves = {name: metric.curve(number) for number, name in enumerate(class_names) if metric.objects[number]}
     figures["confidence"] = best_confidence(curves)
@@ -834,13 +833,13 @@ def measure(finder, split, class_names, folder=None):
         true = {"boxes": targets[index][:, :4], "classes": targets[index][:, 4].astype(int)}
         pictures.append(
             plots.draw_boxes(
-                plots.draw_boxes(pages[index], true, class_names, colour="#ffffff"),
+                plots.draw_boxes(letterboxed[index], true, class_names, colour="#ffffff"),
                 {name: values[sure] for name, values in found[index].items()},
                 class_names,
             )
         )
         captions.append(f"{Path(split.files[index]).name[-24:]}\n{wrong[index]} mistakes")
-    title = f"the worst of {len(pages):,} images; what is there in white"
+    title = f"the worst of {len(letterboxed):,} images; what is there in white"
     plots.sheet(pictures, captions, folder / "worst.png", title=title, columns=4, size=3.5)
     return figures
 

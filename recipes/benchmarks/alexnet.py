@@ -51,14 +51,14 @@ def benchmark(
     photos, split = estimator.datasets(dataset, None, data_dir, manual_dir)
     folder = runs.output_folder("alexnet", f"benchmark-{photos.name}", output)
     speeds = _speeds(width, batch_size, rounds)
-    typical = representative(photos, split, estimator.kind, estimator.strength, estimator.side, count=100)
+    representative_data = representative(photos, split, estimator.kind, estimator.strength, estimator.side, count=100)
     with tempfile.TemporaryDirectory() as scratch:
         milliseconds, sizes = timing.forms(
             estimator.model,
-            typical[:1] / np.float32(255),
-            {"image": typical[:1]},
+            representative_data[:1] / np.float32(255),
+            {"image": representative_data[:1]},
             Path(scratch),
-            representative_data=typical,
+            representative_data=representative_data,
             endpoints=exporting.cast_endpoint(estimator.model, estimator.kind),
         )
     result = {"alexnet": {"width": width, "batch_size": batch_size} | speeds}

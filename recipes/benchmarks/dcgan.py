@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import zoo
 from recipes import cards, runs, timing, training
-from recipes.data import images as data
+from recipes.data import images as image_data
 from recipes.dcgan import Sampler, datasets, representative
 from zoo import export as exporting
 
@@ -129,7 +129,7 @@ def _training_speed(images, rounds, batch_size, steps):
             if name == "guide":
                 model.fit(array, batch_size=batch_size, verbose=0)
             else:
-                stream = data.training_batches(
+                stream = image_data.training_batches(
                     x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
                 )
                 model.fit(

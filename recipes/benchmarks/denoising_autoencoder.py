@@ -41,23 +41,23 @@ def benchmark(
     """
     training.check_positive(rounds=rounds, images=images)
     restorer = Restorer(model).keras_only()
-    known = datasets(dataset, None, data_dir, manual_dir)
-    folder = runs.output_folder("denoising_autoencoder", f"benchmark-{known.name}", output)
+    clean = datasets(dataset, None, data_dir, manual_dir)
+    folder = runs.output_folder("denoising_autoencoder", f"benchmark-{clean.name}", output)
     kind, level = restorer.noise(None, None)
-    speeds = _training_speed(known.split("train")[0], rounds, images)
-    typical = representative(restorer.datasets(dataset, data_dir, manual_dir), "validation", kind, level)
+    speeds = _training_speed(clean.split("train")[0], rounds, images)
+    representative_data = representative(restorer.datasets(dataset, data_dir, manual_dir), "validation", kind, level)
     with tempfile.TemporaryDirectory() as scratch:
         milliseconds, sizes = timing.forms(
             restorer.model,
-            typical[:1] / np.float32(255),
-            {"image": typical[:1]},
+            representative_data[:1] / np.float32(255),
+            {"image": representative_data[:1]},
             Path(scratch),
-            representative_data=typical,
+            representative_data=representative_data,
             endpoints=exporting.pixels_endpoint(restorer.model),
         )
     result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes, **cards.environment()}
     cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"training on {known.name}, the classic network at batch 64, images/s")
+    print(f"training on {clean.name}, the classic network at batch 64, images/s")
     print(cards.table([speeds]))
     timing.print_forms(milliseconds, sizes)
     return {**result, "output": folder}

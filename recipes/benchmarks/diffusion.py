@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import zoo
 from recipes import cards, runs, timing, training
-from recipes.data import images as data
+from recipes.data import images as image_data
 from recipes.diffusion import Generator, datasets
 from zoo import export as exporting
 
@@ -183,7 +183,7 @@ def _training_speed(model, images, rounds, batch_size, steps):
             if name == "plain":
                 plain.fit(array, y if model.num_classes else None, batch_size=batch_size, verbose=0)
             else:
-                stream = data.training_batches(
+                stream = image_data.training_batches(
                     x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
                 )
                 stream = stream.map(lambda image, label: (2 * image - 1, label) if model.num_classes else 2 * image - 1)
@@ -198,8 +198,8 @@ def _training_speed(model, images, rounds, batch_size, steps):
 
 def _latencies(generator, steps):
     """Median milliseconds of one image, with guidance in the exported files, by every form of the model."""
-    way = {"steps": steps, "sampler": "dpm_solver++", "guidance_scale": 2.0 if generator.num_classes else 1.0}
-    functions = {"keras": lambda: generator(1, seed=0, **way)}
+    sampling = {"steps": steps, "sampler": "dpm_solver++", "guidance_scale": 2.0 if generator.num_classes else 1.0}
+    functions = {"keras": lambda: generator(1, seed=0, **sampling)}
     with tempfile.TemporaryDirectory() as scratch:
         for name, fixed in (
             ("saved_model", {"batch": None}),
@@ -214,7 +214,7 @@ def _latencies(generator, steps):
                 labels=generator.labels,
             )
             form = Generator(path)
-            functions[name.replace(".", " ")] = lambda form=form: form(1, seed=0, **way)
+            functions[name.replace(".", " ")] = lambda form=form: form(1, seed=0, **sampling)
         return timing.latencies(functions, rounds=3)
 
 

@@ -45,8 +45,10 @@ def benchmark(
         raise ValueError("--targets needs one accuracy or more, in (0, 1]")
     classifier = Classifier(model).keras_only()
     images = datasets(dataset, None, data_dir, manual_dir)
-    known = [np.concatenate(parts) for parts in zip(images.split("train"), images.split("validation"), strict=True)]
-    images.splits["train"] = tuple(known)  # as tutorials do: nothing is held out but the test split
+    all_training = [
+        np.concatenate(parts) for parts in zip(images.split("train"), images.split("validation"), strict=True)
+    ]
+    images.splits["train"] = tuple(all_training)  # as tutorials do: nothing is held out but the test split
     folder = runs.output_folder("mnist_cnn", f"benchmark-{images.name}", output)
     contenders = {
         "classic": _classic_training,

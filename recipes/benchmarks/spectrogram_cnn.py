@@ -10,7 +10,7 @@ import numpy as np
 from scipy import signal
 
 from recipes import cards, runs, timing, training
-from recipes.data import audio as data
+from recipes.data import audio
 from recipes.spectrogram_cnn import Classifier
 from zoo import export as exporting
 from zoo.spectrogram_cnn import Spectrogram
@@ -82,7 +82,7 @@ def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
     repeat = max(1, at_most // len(y))
 
     def stream(augment):
-        return data.training_batches(
+        return audio.training_batches(
             x,
             y,
             num_classes=names,

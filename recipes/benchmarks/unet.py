@@ -12,7 +12,7 @@ from PIL import Image
 
 import zoo
 from recipes import cards, runs, timing, training
-from recipes.data import masks as data
+from recipes.data import masks as mask_data
 from recipes.unet import Segmenter, datasets, piece
 from zoo import export as exporting
 from zoo.losses import Segmentation
@@ -55,14 +55,14 @@ def benchmark(
     speeds = _training_speeds(segmenter, scenes, rounds, images, batch_size)
     frame = _frame(segmenter, scenes)
     network = segmenter.model if segmenter.fixed else resized(segmenter.model, *frame.shape[1:3])
-    typical = data.pieces(*scenes.split("train"), frame.shape[1:3], at_most=50)[0]
+    representative_data = mask_data.pieces(*scenes.split("train"), frame.shape[1:3], at_most=50)[0]
     with tempfile.TemporaryDirectory() as scratch:
         milliseconds, sizes = timing.forms(
             network,
             frame / np.float32(255),
             {"image": frame},
             Path(scratch),
-            representative_data=typical,
+            representative_data=representative_data,
             endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network)},
         )
     result = {
@@ -107,7 +107,7 @@ def _training_speeds(segmenter, scenes, rounds, images, batch_size):
     shape = (*crop, segmenter.channels)
     own = keras.models.clone_model(segmenter.model if segmenter.fixed else resized(segmenter.model, *crop))
     networks = [zoo.unet(shape, count), zoo.unet(shape, count), own]
-    ignored = keras.losses.SparseCategoricalCrossentropy(ignore_class=data.IGNORE)
+    ignored = keras.losses.SparseCategoricalCrossentropy(ignore_class=mask_data.IGNORE)
     networks[0].compile("adam", ignored)
     for network in networks[1:]:
         weights = [1.0] * max(2, network.output_shape[-1])
@@ -116,7 +116,7 @@ def _training_speeds(segmenter, scenes, rounds, images, batch_size):
         )
 
     def stream():
-        return data.training_batches(
+        return mask_data.training_batches(
             x,
             np.minimum(y, own.output_shape[-1] - 1),  # the speed is that of any labels
             crop=crop,

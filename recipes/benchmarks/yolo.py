@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import zoo
 from recipes import cards, runs, timing, training
-from recipes.data import boxes as data
+from recipes.data import boxes as box_data
 from recipes.data import images
 from recipes.yolo import Finder, datasets
 from zoo import export as exporting
@@ -44,22 +44,22 @@ def benchmark(
     training.check_positive(rounds=rounds, batch_size=batch_size)
     finder = Finder(model).keras_only()
     boxes = datasets(dataset, image_size=finder.image_size, splits=("train",), data_dir=data_dir)
-    known = boxes.split("train")
+    training_split = boxes.split("train")
     folder = runs.output_folder("yolo", f"benchmark-{boxes.name}", output)
-    pipeline = _pipeline_speed(known, rounds, batch_size)
+    pipeline = _pipeline_speed(training_split, rounds, batch_size)
     other = _keras_cv_like(finder.model)
     twin = exporting.float32_copy(finder.model) if other is None else from_keras_cv(other, finder.model.input_shape[1:])
-    speeds = _training_speed(twin, other, known, rounds, batch_size)
-    pages, _ = data.letterboxed(known.take(range(min(50, len(known)))))
-    x = pages[:1] / np.float32(255)
+    speeds = _training_speed(twin, other, training_split, rounds, batch_size)
+    letterboxed, _ = box_data.letterboxed(training_split.take(range(min(50, len(training_split)))))
+    x = letterboxed[:1] / np.float32(255)
     with tempfile.TemporaryDirectory() as scratch:
         network = exporting.float32_copy(finder.model)
         milliseconds, sizes = timing.forms(
             network,
             x,
-            {"image": pages[:1]},
+            {"image": letterboxed[:1]},
             Path(scratch),
-            representative_data=pages,
+            representative_data=letterboxed,
             endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
         )
     if other is not None:
@@ -101,7 +101,7 @@ def _pipeline_speed(split, rounds, batch_size, count=96):
     found = {"with mosaic": [], "without": []}
     for turn in range(rounds + 1):
         for name, mosaic in (("with mosaic", 1.0), ("without", 0.0)):
-            batches = data.training_batches(
+            batches = box_data.training_batches(
                 split, batch_size=batch_size, steps=steps, epochs=epochs, mosaic=mosaic, close_mosaic=0
             )
             start = time.perf_counter()
@@ -115,7 +115,7 @@ def _pipeline_speed(split, rounds, batch_size, count=96):
 def _training_speed(ours, other, split, rounds, batch_size, steps=8):
     """Images per second of training steps in float32 on one batch, and the ratio of the two sides."""
     batch = next(
-        iter(data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0))
+        iter(box_data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0))
     )
     x, y = (np.array(part) for part in batch)
     y[..., 4] = np.where(y[..., 4] < 0, -1, y[..., 4] % ours.output_shape[1][-1])  # the speed is that of any objects

@@ -246,7 +246,7 @@ def training_batches(
     augment=0.0,
     mixup=0.0,
 ):
-    """One endless-looking stream over all epochs: float32 waveforms in [-1, 1] and one-hot labels.
+    """One stream of all epochs, without an end between two: float32 waveforms in [-1, 1] and one-hot labels.
 
     The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number, so a resumed
     training hears what an uninterrupted one would have.

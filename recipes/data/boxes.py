@@ -18,10 +18,10 @@ import tensorflow as tf
 from PIL import Image
 
 from recipes.data import box_folders, figure_scenes
-from recipes.data import images as data
+from recipes.data import images as image_data
 from recipes.data.mosaic import GREY, compose, jitter
 
-SPLITS = data.SPLITS
+SPLITS = image_data.SPLITS
 Unlabelled = Literal["refuse", "background", "skip"]
 IN_MEMORY = 4 << 30  # bytes of images; more of them lie in a temporary file
 
@@ -313,19 +313,19 @@ def shrink(image, image_size):
 def letterbox(pixels, image_size):
     """An image (h, w, 3) in the middle of grey, (height, width, 3), and its (left, top) corner there."""
     top, left = (image_size[0] - pixels.shape[0]) // 2, (image_size[1] - pixels.shape[1]) // 2
-    page = np.full((*image_size, 3), GREY, np.uint8)
-    page[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    return page, (left, top)
+    canvas = np.full((*image_size, 3), GREY, np.uint8)
+    canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return canvas, (left, top)
 
 
 def letterboxed(split):
     """A split as a detector sees it: uint8 images with each in the middle, and boxes (boxes, 5) in their pixels."""
-    pages, boxes = [], []
+    letterboxed, boxes = [], []
     for pixels, (height, width), rows in zip(split.images, split.sizes, split.boxes, strict=True):
-        page, (left, top) = letterbox(pixels[:height, :width], split.images.shape[1:3])
-        pages.append(page)
+        canvas, (left, top) = letterbox(pixels[:height, :width], split.images.shape[1:3])
+        letterboxed.append(canvas)
         boxes.append(rows + np.float32([left, top, left, top, 0]))
-    return np.stack(pages), boxes
+    return np.stack(letterboxed), boxes
 
 
 def unletterbox(boxes, size, original, image_size):
@@ -380,7 +380,7 @@ def training_batches(
     saturation=0.7,
     brightness=0.4,
 ):
-    """One endless-looking stream over all epochs: float32 images in [0, 1] and targets (batch, boxes, 5).
+    """One stream of all epochs, without an end between two: float32 images in [0, 1] and targets (batch, boxes, 5).
 
     The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number.
 
@@ -424,6 +424,6 @@ def training_batches(
             x = jitter(x, [seed + 3, step], hue, saturation, brightness)
         return x, y
 
-    return data.stream(
+    return image_data.stream(
         batch, count, batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
     )

@@ -163,7 +163,7 @@ def files(folder):
 
 
 def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0):
-    """One endless-looking stream over all epochs: float32 images in [0, 1] and labels.
+    """One stream of all epochs, without an end between two: float32 images in [0, 1] and labels.
 
     The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number, so a resumed
     training sees what an uninterrupted one would have seen.
@@ -195,7 +195,7 @@ def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, 
 
 
 def stream(batch, count, *, batch_size, steps, epochs, first_epoch=0, seed=0):
-    """One endless-looking stream over all epochs, in an order that depends on nothing but the seed and the epoch.
+    """One stream of all epochs, in an order that depends on nothing but the seed and the epoch.
 
     Args:
         batch: Function of the number of the step (int32, over all epochs) and the indices chosen (batch_size,), which

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recipes.data import images as plain
+from recipes.data import images as image_data
 
 IGNORE = 255
 Split = Literal["train", "validation", "val", "test", "all"]
@@ -242,10 +242,10 @@ def _pair_by_name(image_folder, mask_folder):
     for folder in (image_folder, mask_folder):
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}: images and masks are two folders side by side")
-    found = plain.files(image_folder)
+    found = image_data.files(image_folder)
     if not found:
         raise ValueError(f"{image_folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
-    masks = {path.relative_to(mask_folder).with_suffix("").as_posix(): path for path in plain.files(mask_folder)}
+    masks = {path.relative_to(mask_folder).with_suffix("").as_posix(): path for path in image_data.files(mask_folder)}
     pairs = []
     for image in found:
         mask = masks.pop(image.relative_to(image_folder).with_suffix("").as_posix(), None)
@@ -311,7 +311,7 @@ def read_image(path, channels=3):
     Raises:
         ValueError: If it cannot be read, or is grey where colour is wanted.
     """
-    image = plain.open_image(path)
+    image = image_data.open_image(path)
     if channels == 3 and image.mode in ("1", "L", "LA", "I", "F"):
         raise ValueError(f"{path} is a grey image, colour is wanted (3 channels)")
     pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
@@ -453,10 +453,10 @@ def fit(image, mask, size):
     small = np.asarray(picture.resize(inner[::-1], Image.Resampling.BILINEAR)).reshape(*inner, channels)
     labels = np.asarray(Image.fromarray(mask).resize(inner[::-1], Image.Resampling.NEAREST))
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    page, other = np.zeros((height, width, channels), np.uint8), np.full((height, width), IGNORE, np.uint8)
-    page[top : top + inner[0], left : left + inner[1]] = small
+    canvas, other = np.zeros((height, width, channels), np.uint8), np.full((height, width), IGNORE, np.uint8)
+    canvas[top : top + inner[0], left : left + inner[1]] = small
     other[top : top + inner[0], left : left + inner[1]] = labels
-    return page, other
+    return canvas, other
 
 
 def _complete(splits, names, only=None):
@@ -502,7 +502,7 @@ def _load_tfds(dataset, size, channels, data_dir, manual_dir, only):
     import tensorflow_datasets as tfds
 
     name = "cityscapes/semantic_segmentation" if dataset == "cityscapes" else dataset
-    builder = plain.tfds_builder(name, data_dir, embedded="scenes")
+    builder = image_data.tfds_builder(name, data_dir, embedded="scenes")
     features = builder.info.features
     image = _feature(features, ("image", "image_left"))
     mask = _feature(features, ("segmentation_mask", "segmentation_label", "mask", "label_mask"))
@@ -511,7 +511,7 @@ def _load_tfds(dataset, size, channels, data_dir, manual_dir, only):
     offline = "without a network: --dataset scenes, or --dataset FOLDER with images/, masks/ and classes.csv"
     if dataset == "cityscapes":
         offline = "its archives need an account: --data-dir FOLDER with leftImg8bit/ and gtFine/, or --manual-dir"
-    plain.download(builder, manual_dir, offline)
+    image_data.download(builder, manual_dir, offline)
     classes = {"cityscapes": cityscapes_classes, "oxford_iiit_pet": _pet_classes}.get(builder.name, lambda: None)()
     splits, names = {}, {}
     for split in (name for name in SPLITS if name in builder.info.splits and only in (None, name)):
@@ -593,7 +593,7 @@ def training_batches(
     flip="none",
     jitter=0.0,
 ):
-    """One endless-looking stream over all epochs: float32 images in [0, 1] and int32 labels, cut to `crop`.
+    """One stream of all epochs, without an end between two: float32 images in [0, 1] and int32 labels, cut to `crop`.
 
     One affine transform cuts, scales, turns and flips an image (bilinear) and its mask (nearest: labels stay labels);
     what lies outside of the image is black and does not count. All draws depend on nothing but seed, epoch and step.
@@ -624,7 +624,7 @@ def training_batches(
             x = _jitter(x, batch_size, [seed + 1, step], jitter)
         return x, tf.cast(y[..., 0], tf.int32)
 
-    return plain.stream(
+    return image_data.stream(
         batch, len(masks), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
     )
 
@@ -650,7 +650,7 @@ def validation_batches(images, masks, crop, *, batch_size=8):
     batch_size = min(batch_size, 1 << (len(y).bit_length() - 1))  # that replicas share evenly
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size, drop_remainder=True)
     data = data.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, tf.cast(y, tf.int32)))
-    return plain.without_autotune(data.prefetch(2))
+    return image_data.without_autotune(data.prefetch(2))
 
 
 def _transforms(size, crop, count, seed, scale, rotation, flip):

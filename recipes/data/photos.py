@@ -191,7 +191,7 @@ def training_batches(
     """
     with tf.device("cpu"):
         photos = tf.constant(photos)
-        known = None if targets is None else tf.constant(targets, tf.float32)
+        values = None if targets is None else tf.constant(targets, tf.float32)
     count, outputs = photos.shape[0], len(OUTPUTS[target])
 
     def batch(step, chosen):
@@ -199,8 +199,8 @@ def training_batches(
         seeds = tf.unstack(tf.random.split(tf.stack([seed, step]), 4))
         x = tf.cast(tf.gather(photos, chosen), tf.float32)
         draw = tf.random.stateless_uniform((batch_size, outputs), seeds[0], -1.0, 1.0)
-        if known is not None:
-            y = tf.gather(known, chosen)
+        if values is not None:
+            y = tf.gather(values, chosen)
         elif target == "angle":
             x = expose(x, seeds[1], augment)
             y = strength * draw
@@ -209,7 +209,7 @@ def training_batches(
             y = (1 + strength) ** draw if target == "gains" else strength * draw
             cast = y[:, None, None, :]
             x = tf.round(tf.clip_by_value(x * cast if target == "gains" else x + cast, 0.0, 255.0))
-        if target == "angle" and known is None:
+        if target == "angle" and values is None:
             x = turned_crop(x, y[:, 0], seeds[2], side=side, room=strength, strength=augment)
         else:
             x = crop(x, seeds[2], side=side, strength=augment, flip=target != "angle", stretch=target != "angle")
