@@ -29,16 +29,18 @@ USAGE = "zoo VERB RECIPE [OPTIONS] [--json]"
 
 
 def main(arguments=None):
-    """Runs one command line and returns its exit status: 0, 2 for bad input, 130 after Ctrl-C, 1 for anything else."""
+    """Runs one command line and returns its exit status: 0, 2 for bad input, 130 after Ctrl-C, 1 for anything else
+    and where some of the files named could not be read."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     arguments = [argument for argument in arguments if argument != "--json"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _only_json(as_json) as answer:
         try:
-            answer(_run(arguments))
+            result = _run(arguments)
+            answer(result)
             sys.stdout.flush()
-            return 0
+            return 1 if result.get("failed") else 0  # files named on the command line that could not be read
         except SystemExit as stop:  # from --help
             return stop.code or 0
         except KeyboardInterrupt:

@@ -27,6 +27,7 @@ import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data import photos as photo_data
+from recipes.pictures import alexnet as pictures
 from zoo import color
 from zoo import export as exporting
 from zoo.alexnet import freeze
@@ -154,15 +155,13 @@ def train(
 
 def _check(arguments):
     """Refuses arguments of `train` that make no sense."""
-
-    def named(*names):
-        return {name: arguments[name] for name in names}
-
-    training.check_positive(**named("strength", "epochs", "crops", "batch_size", "learning_rate", "patience"))
-    training.check_positive(**named("fine_tuning_rate"))
-    training.check_range("[0, 1)", **named("dropout"))
-    training.check_range("[0, 1]", **named("augment"))
-    training.check_range("[0, inf)", **named("weight_decay", "fine_tuning_epochs"))
+    training.check_positive(
+        **training.named(arguments, "strength", "epochs", "crops", "batch_size", "learning_rate", "patience")
+    )
+    training.check_positive(**training.named(arguments, "fine_tuning_rate"))
+    training.check_range("[0, 1)", **training.named(arguments, "dropout"))
+    training.check_range("[0, 1]", **training.named(arguments, "augment"))
+    training.check_range("[0, inf)", **training.named(arguments, "weight_decay", "fine_tuning_epochs"))
     epochs = arguments["fine_tuning_epochs"]
     if epochs and arguments["freeze_until"] is None:
         raise ValueError(f"fine_tuning_epochs={epochs} goes with freeze_until: name the last frozen layer")
@@ -290,13 +289,7 @@ def predict(
     if not paths:
         raise ValueError("no photo given: name image files or folders of images")
     estimator = Estimator(model)
-    found, skipped = inputs.read(
-        paths,
-        lambda path: image_data.open_image(path).convert("RGB"),
-        files=image_data.files,
-        kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
-        what="an image",
-    )
+    found, left_out = inputs.read_images(paths, lambda path: image_data.open_image(path).convert("RGB"))
     folder = runs.output_folder("alexnet", "predict", output)
     square = "crop" if estimator.kind == "angle" else "stretch"
     rows, shown, captions, taken = [], [], [], set()
@@ -317,7 +310,7 @@ def predict(
     plots.sheet(shown, captions, folder / "predictions.png")
     print(cards.table(rows))
     print(f"\ntable, sheet and photos are in {folder}")
-    return {"predictions": rows, "skipped": skipped, "output": folder}
+    return {"predictions": rows, **left_out, "output": folder}
 
 
 def export(
@@ -488,7 +481,7 @@ def measure(estimator, tests, folder):
     if kind != "angle":
         guesses |= {name: method(pixels, kind) for name, method in BASELINES.items()}
     unit = {"shift": " (0-255)", "gains": "", "angle": " (degrees)"}[kind]
-    plots.regression(values, found, [f"{name}{unit}" for name in estimator.outputs], folder / "predictions.png")
+    pictures.regression(values, found, [f"{name}{unit}" for name in estimator.outputs], folder / "predictions.png")
     shown, captions = [], []
     for index in np.linspace(0, len(pixels) - 1, min(12, len(pixels))).astype(int):
         error = _rmse(found[index] - values[index])

@@ -153,15 +153,15 @@ def train(
 
 def _check(arguments):
     """Refuses arguments of `train` that make no sense."""
-
-    def named(*names):
-        return {name: arguments[name] for name in names}
-
-    training.check_positive(**named("epochs", "batch_size", "learning_rate", "discriminator_learning_rate"))
-    training.check_positive(**named("latent_dim", "filters", "discriminator_filters", "discriminator_steps"))
-    training.check_range("[0, 0.5)", **named("label_smoothing"))
-    training.check_range("[0, 1)", **named("ema_decay"))
-    training.check_range("[0, inf)", **named("r1_gamma"))
+    training.check_positive(
+        **training.named(arguments, "epochs", "batch_size", "learning_rate", "discriminator_learning_rate")
+    )
+    training.check_positive(
+        **training.named(arguments, "latent_dim", "filters", "discriminator_filters", "discriminator_steps")
+    )
+    training.check_range("[0, 0.5)", **training.named(arguments, "label_smoothing"))
+    training.check_range("[0, 1)", **training.named(arguments, "ema_decay"))
+    training.check_range("[0, inf)", **training.named(arguments, "r1_gamma"))
 
 
 def _card(images, gan, num_classes):
@@ -187,23 +187,20 @@ def _finish(run, card, judge, images, batch_size):
     sampler = Sampler(run.folder, card=card)
     figures = measure(sampler, judge, images, "test", run.folder)
     validated = _distances(sampler, judge, images, "validation")
-    card |= figures | {
-        "files": [_file_entry(run.folder / "model.keras", sampler, figures["metrics"], figures["measured_on"])],
-        "training": cards.training_entry(run, batch_size=batch_size, validation=validated),
-    }
-    cards.write(run.folder, card)
-    runs.finish(run)
-    # not results.trained: what is kept here is the generator, and the last line says so
-    print(cards.table(generation.rows(figures)))
-    print(f"\n{figures['measured_on']}; generator, card and pictures are in {run.folder}")
-    return {
-        "output": run.folder,
-        "model": run.folder / "model.keras",
-        "epochs": len(run.history),
-        **figures,
-        "parameters": card["parameters"],
-        "seconds": card["training"]["seconds"],
-    }
+    one = sampler.draw(1, 0)
+    return results.trained(
+        run,
+        card,
+        figures,
+        metrics=["frechet_distance"],
+        measured_on=figures["measured_on"],
+        latency_ms=timing.latency(lambda: sampler(*one)),
+        message=figures["measured_on"],
+        shown=generation.rows(figures),
+        kept="generator",
+        batch_size=batch_size,
+        validation=validated,
+    )
 
 
 def evaluate(
@@ -269,11 +266,8 @@ def sample(
     if interpolate is not None and interpolate < 2:
         raise ValueError(f"interpolate must be 2 or more images, got {interpolate}")
     training.check_range(f"[0, {2**31})", seed=seed)
-    suffix = ".png" if output is None else output.suffix.lower()
     accepted = (".png", ".npz", "") if interpolate is None else (".png", ".npz", ".gif", "")
-    if suffix not in accepted:
-        hint = "" if suffix != ".gif" else " (a GIF shows the way between images: add --interpolate 16)"
-        raise ValueError(f"output must end in .png or .npz, or be a folder; got {output}{hint}")
+    generation.ending(output, accepted, " (a GIF shows the way between images: add --interpolate 16)")
     sampler = Sampler(model)
     latents, labels = sampler.draw(count, seed, sampler.numbers(label))
     if interpolate is not None:
@@ -324,17 +318,19 @@ def export(
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     judge = Judge(judge, images)
     folder = runs.output_folder("dcgan", "export", output)
-    reference = sampler(*sampler.draw(100, 1))
+    reference, one = sampler(*sampler.draw(100, 1)), sampler.draw(1, 0)
 
     def measured(path):
         exported = Sampler(path)
         found = exported(*exported.draw(100, 1)).astype(int)
         metrics = _distances(exported, judge, images, split, count)
-        entry = _file_entry(path, exported, metrics, generation.measured_on(judge, images, split, count))
-        kept = {key: entry[key] for key in ("metrics", "measured_on", "latency_ms")}
-        return kept | {"max_abs_difference": float(np.abs(found - reference).max() / 255)}
+        return {
+            "metrics": {"frechet_distance": metrics["frechet_distance"]},
+            "measured_on": generation.measured_on(judge, images, split, count),
+            "max_abs_difference": float(np.abs(found - reference).max() / 255),
+            "latency_ms": round(timing.latency(lambda: exported(*one)), 4),
+        }
 
-    sampler.card = sampler.card or {**ABOUT, "dataset": {"classes": sampler.labels}}
     entries = exports.write_all(
         folder,
         files,
@@ -346,6 +342,7 @@ def export(
             "output": "uint8 pixels, 0 to 255",
         },
         representative_data=representative(sampler),
+        card={**ABOUT, "dataset": {"classes": sampler.labels}},
         measured=measured,
     )
     metrics = _distances(sampler, judge, images, split, count)
@@ -451,16 +448,6 @@ def _distances(sampler, judge, images, split, count=10_000):
 def _generate(sampler, images, count, seed):
     latents, labels = sampler.draw(count, seed, generation.usual_labels(images, sampler.labels, count))
     return sampler(latents, labels), labels
-
-
-def _file_entry(path, sampler, metrics, measured_on):
-    one = sampler.draw(1, 0)
-    return cards.file_entry(
-        path,
-        metrics={"frechet_distance": metrics["frechet_distance"]},
-        measured_on=measured_on,
-        latency_ms=round(timing.latency(lambda: sampler(*one)), 4),
-    )
 
 
 def representative(sampler, count=300):

@@ -22,7 +22,6 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from scipy import ndimage
 from skimage import restoration
 from tyro.conf import OmitArgPrefixes, Positional
@@ -239,13 +238,7 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     restorer = Restorer(model)
-    found, skipped = inputs.read(
-        paths,
-        lambda path: _large_enough(path, restorer.stride),
-        files=image_data.files,
-        kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
-        what="an image",
-    )
+    found, left_out = inputs.read_images(paths, lambda path: _large_enough(path, restorer.stride))
     original = None if clean is None else _read_clean(clean, found)
     folder = runs.output_folder("denoising_autoencoder", "predict", output)
     rows, pictures, taken = [], [], set()
@@ -265,10 +258,10 @@ def predict(
             pictures += [image, restored]
     results.write_predictions(folder, rows, rows)
     captions = [text for row in rows for text in (Path(row["file"]).name[-18:], "restored")]
-    plots.sheet([_thumbnail(picture) for picture in pictures], captions, folder / "predictions.png")
+    plots.sheet([plots.thumbnail(picture) for picture in pictures], captions, folder / "predictions.png")
     print(cards.table(rows))
     print(f"\ntable, sheet and restored images are in {folder}")
-    return {"predictions": rows, "skipped": skipped, "output": folder}
+    return {"predictions": rows, **left_out, "output": folder}
 
 
 def export(
@@ -446,7 +439,7 @@ def measure(restore, images, split, *, kind, level, curve, folder):
         restored = _compare(restore, few, held_out, kind, point)[0]
         points.append({"level": point} | {name: _figures(few[: len(p)], p)["psnr"] for name, p in restored.items()})
     if points:
-        plots.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
+        pictures.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
     _sheet(clean, pictures, best, folder / "examples.png", f"{kind} noise, level {level:g}")
     return {
         "metrics": figures["restored"],
@@ -591,9 +584,3 @@ def _pixels(path, grey=None):
     grey = image.mode in ("1", "L", "LA", "F") if grey is None else grey
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def _thumbnail(pixels, side=256):
-    image = Image.fromarray(pixels.squeeze())
-    image.thumbnail((side, side))
-    return np.asarray(image)

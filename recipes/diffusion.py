@@ -33,10 +33,12 @@ import zoo
 from recipes import cards, checkpoints, exports, generation, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.generation import Judge
+from recipes.pictures import diffusion as pictures
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance
 
 TASK = "image generation"
+METRICS = ("frechet_distance", "label_accuracy")  # that stand beside a file
 ABOUT = {"name": "diffusion", "builder": "diffusion", "task": TASK}
 
 SamplerName = Literal["dpm_solver++", "ddim", "ddpm"]
@@ -159,10 +161,10 @@ def train(
     print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
 
     validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
-    watch = Watch(run, judge, images)
-    options = {"epochs": epochs, "steps": steps_per_epoch, "monitor": None, "callbacks": [watch]}
-    options["validation"] = image_data.without_autotune(validation)
-    trained = training.fit(model, batches, run=run, card=card, **options, keep=lambda: _averaged(model))
+    validation = image_data.without_autotune(validation)
+    options = {"epochs": epochs, "steps": steps_per_epoch, "validation": validation, "monitor": None}
+    options |= {"callbacks": [Watch(run, judge, images)], "keep": lambda: _averaged(model)}
+    trained = training.fit(model, batches, run=run, card=card, **options)
     checkpoints.save_compact(trained, run.folder / "model.keras")
     generation.animate(run.folder)
     return _finish(run, card, judge, images, sampling, count, batch_size)
@@ -233,7 +235,7 @@ def _finish(run, card, judge, images, sampling, count, batch_size):
         run,
         card,
         figures,
-        metrics=_main_metrics(figures["metrics"]),
+        metrics=[name for name in METRICS if name in figures["metrics"]],
         measured_on=figures["measured_on"],
         latency_ms=timing.latency(lambda: generator(1, seed=0, **sampling)),
         message=figures["measured_on"],
@@ -304,7 +306,7 @@ def evaluate(
     if sweep:
         rows, floor = _sweep(generator, judge, images, split, sweep, sweep_count, sampling["guidance_scale"], seed)
         figures |= {"sweep": rows, "sweep_real_images": floor}
-        plots.quality(rows, floor, folder / "sweep.png")
+        pictures.quality(rows, floor, folder / "sweep.png")
     tables = [cards.table(figures[name]) for name in ("restored", "sweep") if name in figures]
     message = "\n\n".join([*tables, figures["measured_on"]])
     return results.evaluated(folder, figures, generation.rows(figures), message)
@@ -338,12 +340,8 @@ def sample(
     """
     generation.check_count(count, 1)
     training.check_range(f"[0, {2**31})", seed=seed)
-    suffix = ".png" if output is None else output.suffix.lower()
     accepted = (".png", ".gif") if trajectory else (".png", ".npz", "")
-    if suffix not in accepted:
-        ends = "end in .png or .gif" if trajectory else "end in .png or .npz, or be a folder"
-        hint = " (a GIF shows the way from noise: add --trajectory)" if suffix == ".gif" else ""
-        raise ValueError(f"output must {ends}; got {output}{hint}")
+    suffix = generation.ending(output, accepted, " (a GIF shows the way from noise: add --trajectory)")
     generator = Generator(model)
     labels = generator.numbers(label)
     sampling = generator.sampling(steps, sampler, guidance_scale)
@@ -429,13 +427,9 @@ def predict(
     numbers = generator.numbers([] if label is None else [label])
 
     def read(path):
-        """A picture, light on dark where the training images were."""
-        image, border = image_data.read(path, shape), generator.border
-        other_side = border is not None and (image_data.border(image) > 127) != (border > 127)
-        return image_data.light_on_dark(image) if invert == "yes" or (invert == "auto" and other_side) else image
+        return image_data.as_trained(image_data.read(path, shape), generator.border, invert)[0]
 
-    kinds = "images (PNG, JPEG, BMP, GIF, WebP, TIFF)"
-    found, skipped = inputs.read(paths, read, files=image_data.files, kinds=kinds, what="an image")
+    found, left_out = inputs.read_images(paths, read)
     if task == "interpolate" and len(found) != 2:
         raise ValueError(f"interpolate needs two images, got {len(found)}")
     given = np.stack([pixels for _, pixels in found])
@@ -449,7 +443,7 @@ def predict(
     else:
         several = images.repeat(count, axis=0)
         if task == "inpaint":
-            missing = _read_mask(mask, found, paths, shape)
+            missing = image_data.read_mask(mask, [path for path, _ in found], shape)
             made = net.inpaint(several, missing, labels, resample=resample, **options)
             given = np.where(missing[..., None], 128, given).astype(np.uint8)
         elif task == "super_resolve":
@@ -473,7 +467,7 @@ def predict(
     plots.save_image(plots.montage(sheet, columns=len(sheet) // min(16, len(made)), scale=4), folder / "sheet.png")
     cards.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
     print(f"{made.shape[0] * made.shape[1]} results, their sheet and a table are in {folder}")
-    return {"predictions": rows, "skipped": skipped, "output": folder}
+    return {"predictions": rows, **left_out, "output": folder}
 
 
 def export(
@@ -538,7 +532,7 @@ def export(
         metrics = _distances(exported, judge, images, split, count, **sampling)
         found = exported(20, seed=1, **sampling)[0]
         return {
-            "metrics": _main_metrics(metrics),
+            "metrics": {name: metrics[name] for name in METRICS if name in metrics},
             "measured_on": generation.measured_on(judge, images, split, count),
             "max_abs_difference": float(np.abs(found - reference).max() / 255),
             "latency_ms": round(timing.latency(lambda: exported(1, seed=0, **sampling)), 4),
@@ -686,11 +680,6 @@ def _distances(generator, judge, images, split, count, *, seed=0, reference=None
     return figures
 
 
-def _main_metrics(metrics):
-    """Those that stand beside a file."""
-    return {name: metrics[name] for name in ("frechet_distance", "label_accuracy") if name in metrics}
-
-
 def _sweep(generator, judge, images, split, numbers, count, guidance_scale, seed):
     """Distance to the whole split and seconds of every sampler at each number of steps: a table; and the distance of as
     many real images of the training split."""
@@ -740,18 +729,15 @@ def _restore(generator, judge, images, split, folder, count, seed):
         row["psnr"] = None if pixels is real else float(np.mean(-10 * np.log10(np.maximum(squared, 1e-10))))
         rows.append(row)
     inpainted, enlarged = list(restored.values())[:2]
+    pictures.strips(folder / "inpainted.png", covered, inpainted, real)
     nearest = sources.repeat(4, axis=1).repeat(4, axis=2)
-    for name, strips in (
-        ("inpainted", (covered, inpainted, real)),
-        ("enlarged", (nearest, bicubic, enlarged, restored["super-resolution, mean of 4"], real)),
-    ):
-        strip = np.concatenate([pixels[:16] for pixels in strips])
-        plots.save_image(plots.montage(strip, columns=len(strip) // len(strips), scale=3), folder / f"{name}.png")
+    mean = restored["super-resolution, mean of 4"]
+    pictures.strips(folder / "enlarged.png", nearest, bicubic, enlarged, mean, real)
     return rows
 
 
 def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **sampling):
-    """The way from noise to image: a row each with the noisy image above the guess, or an animation of the grid."""
+    """Draws the path from noise to image, see `recipes.pictures.diffusion.trajectory`; gives the labels."""
     if generator.num_classes:
         labels = np.resize(range(generator.num_classes) if labels is None else labels, count).astype(np.int32)
     steps = {}
@@ -763,27 +749,8 @@ def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **sam
 
     generator.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **sampling)
     frames = [[generation.pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
-    if path.suffix.lower() == ".gif":
-        grids = [plots.montage(noisy) for noisy, _ in frames]
-        plots.save_animation([*grids, *[grids[-1]] * 10], path, milliseconds=100)
-        return labels
-    shown = np.unique(np.linspace(0, len(frames) - 1, 11).round().astype(int))
-    strip = np.concatenate([[frames[step][kind][index] for step in shown] for index in range(count) for kind in (0, 1)])
-    plots.save_image(plots.montage(strip, columns=len(shown)), path)
+    pictures.trajectory(frames, path)
     return labels
-
-
-def _read_mask(mask, found, paths, shape):
-    """Boolean (height, width) in the size of the network, from an image of the size of the pictures."""
-    picture = image_data.open_image(mask)
-    for path, _ in found:
-        size = image_data.open_image(path).size
-        if size != picture.size:
-            raise ValueError(f"the mask {mask} is {picture.size}, {path} is {size}: the sizes must be the same")
-    missing = image_data.read(mask, (*shape[:2], 1))[..., 0] > 127
-    if not missing.any():
-        raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
-    return missing
 
 
 def _guidance(scale, num_classes):

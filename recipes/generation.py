@@ -227,6 +227,15 @@ def write_samples(images, labels, names, output, columns=None):
                 plots.save_image(image, output / f"{index:05}{name.replace('/', '_')}.png")
 
 
+def ending(output, accepted, hint=""):
+    """The suffix of an output, ".png" by default and "" for a folder; the hint is for a GIF that is not accepted."""
+    suffix = ".png" if output is None else output.suffix.lower()
+    if suffix not in accepted:
+        ends = " or ".join(filter(None, accepted)) + (", or be a folder" if "" in accepted else "")
+        raise ValueError(f"output must end in {ends}; got {output}{hint if suffix == '.gif' else ''}")
+    return suffix
+
+
 @contextlib.contextmanager
 def clear_errors(output):
     """Says of an error while writing where it happened."""

@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
+from recipes.data import images, video
 
-def read(paths, reader, *, files, kinds, what):
-    """Reads files, in the order given. One that is named itself must be readable; of a folder the others are skipped.
+
+def each(paths, reader, *, files, kinds, what, left_out):
+    """Reads files one after the other, in the order given; what cannot be read is told and does not stop the others.
 
     Args:
         paths: Files and folders.
@@ -13,29 +15,64 @@ def read(paths, reader, *, files, kinds, what):
         files: Function of a folder that lists its files of this kind.
         kinds: What a folder is looked through for, in words, such as "images (PNG, JPEG)".
         what: What one file has to be, in words, such as "an image".
+        left_out: Dictionary that gets two lists of names: "skipped", the files of folders that could not be read, and
+            "failed", those that were named themselves, for which the command ends with status 1.
 
-    Returns:
-        ([(path, what the reader gave)], [names of the skipped files]).
+    Yields:
+        (path, what the reader gave).
 
     Raises:
-        ValueError: If a folder has no such file, a named file cannot be read, or none is left.
+        ValueError: If a folder has no such file, or none of the files could be read.
     """
-    found, skipped = [], []
+    left_out |= {"skipped": [], "failed": []}
+    listed, found, error = [], False, None
     for path in map(Path, paths):
-        listed = files(path) if path.is_dir() else [path]
-        if not listed:
+        inside = files(path) if path.is_dir() else [path]
+        if not inside:
             raise ValueError(f"{path} has no {kinds}")
-        for file in listed:
-            try:
-                found.append((file, reader(file)))
-            except ValueError as error:
-                if not path.is_dir():
-                    raise
-                skipped.append(str(file))
-                print(f"skipped: {error}", file=sys.stderr)
+        listed += [(file, not path.is_dir()) for file in inside]
+    for file, named in listed:
+        try:
+            read = reader(file)
+        except ValueError as problem:
+            error = problem
+            left_out["failed" if named else "skipped"].append(str(file))
+            if len(listed) > 1:
+                print(f"skipped: {problem}", file=sys.stderr)
+            continue
+        found = True
+        yield file, read
     if not found:
-        raise ValueError(f"none of the {len(skipped)} files is {what} that can be read")
-    return found, skipped
+        raise error if len(listed) == 1 else ValueError(f"none of the {len(listed)} files is {what} that can be read")
+
+
+def read(paths, reader, **about):
+    """All files of `each` at once: ([(path, what the reader gave)], {"skipped": [...], "failed": [...]})."""
+    left_out = {}
+    return list(each(paths, reader, **about, left_out=left_out)), left_out
+
+
+def read_images(paths, reader):
+    """As `read`, of images."""
+    return read(paths, reader, files=images.files, kinds=f"images ({images.KINDS})", what="an image")
+
+
+def each_picture(paths, reader, left_out, *, cameras=False):
+    """As `each`, of images and videos, which come as an open `video.Reader`; a number may be that of a camera."""
+
+    def opened(path):
+        if cameras and str(path).isdigit() and not path.exists():
+            return video.Reader(int(str(path)))
+        return video.Reader(path) if video.is_video(path) else reader(path)
+
+    return each(
+        paths,
+        opened,
+        files=lambda folder: images.files(folder) + video.files(folder),
+        kinds=f"images or videos ({images.KINDS}, {video.KINDS})",
+        what="an image or video",
+        left_out=left_out,
+    )
 
 
 def free_name(folder, path, ending, taken):

@@ -223,18 +223,11 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     classifier = Classifier(model)
-    read, skipped = inputs.read(
-        paths,
-        lambda path: image_data.read(path, classifier.input_shape),
-        files=image_data.files,
-        kinds="images (PNG, JPEG, BMP, GIF, WebP, TIFF)",
-        what="an image",
-    )
+    read, left_out = inputs.read_images(paths, lambda path: image_data.read(path, classifier.input_shape))
     pixels, rows = [], []
     for _, image in read:
-        other_side = classifier.border is not None and (image_data.border(image) > 127) != (classifier.border > 127)
-        turned = invert == "yes" or (invert == "auto" and other_side)
-        pixels.append(image_data.light_on_dark(image) if turned else image)
+        image, turned = image_data.as_trained(image, classifier.border, invert)
+        pixels.append(image)
         rows.append({"inverted": turned})
     probabilities = classifier(np.stack(pixels))
     rows = [
@@ -251,7 +244,7 @@ def predict(
     plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
     print(cards.table(rows))
     print(f"\ntable and sheet are in {folder}")
-    return {"predictions": predictions, "skipped": skipped, "output": folder}
+    return {"predictions": predictions, **left_out, "output": folder}
 
 
 def export(

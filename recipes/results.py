@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from recipes import cards, runs
 
 
-def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, message, shown=None, **about):
+def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, message, shown=None, kept="model", **about):
     """Writes the card of a finished run, removes its backup and says what was reached.
 
     Args:
@@ -21,6 +21,7 @@ def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, messag
         latency_ms: Milliseconds for one example.
         message: The last line for the reader, without where things are.
         shown: Rows of a table to print before it.
+        kept: What the model file holds, in a word.
         **about: What the card says of the training besides command, arguments, epochs and seconds.
 
     Returns:
@@ -34,7 +35,7 @@ def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, messag
     runs.finish(run)
     if shown:
         print(f"{cards.table(shown)}\n")
-    print(f"{message}; model, card and pictures are in {run.folder}")
+    print(f"{message}; {kept}, card and pictures are in {run.folder}")
     return {
         "output": run.folder,
         "model": model,

@@ -34,6 +34,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import audio
+from recipes.pictures import spectrogram_cnn as pictures
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
 from zoo.spectrogram_cnn import Spectrogram
@@ -149,15 +150,11 @@ def train(
 
 def _check(arguments):
     """Refuses arguments of `train` that make no sense."""
-
-    def named(*names):
-        return {name: arguments[name] for name in names}
-
-    training.check_positive(**named("epochs", "batch_size", "learning_rate", "window", "stride"))
-    training.check_range("[0, 1)", **named("label_smoothing", "dropout"))
-    training.check_range("[0, inf)", **named("weight_decay"))
-    training.check_range("[0, 2]", **named("augment", "spec_augment"))
-    training.check_range("[0, 0.5]", **named("mixup"))
+    training.check_positive(**training.named(arguments, "epochs", "batch_size", "learning_rate", "window", "stride"))
+    training.check_range("[0, 1)", **training.named(arguments, "label_smoothing", "dropout"))
+    training.check_range("[0, inf)", **training.named(arguments, "weight_decay"))
+    training.check_range("[0, 2]", **training.named(arguments, "augment", "spec_augment"))
+    training.check_range("[0, 0.5]", **training.named(arguments, "mixup"))
 
 
 def _network_options(arguments, sample_rate):
@@ -297,10 +294,10 @@ def predict(
     window = classifier.seconds if window is None else window
     if window > classifier.seconds:
         raise ValueError(f"window is at most the model's {classifier.seconds:g} seconds, got {window:g}")
-    found, skipped = [], []
+    found, left_out = [], {"skipped": [], "failed": []}
     if paths:  # else the microphone alone
         kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
-        found, skipped = inputs.read(paths, audio.read_channels, files=audio.files, kinds=kinds, what="a sound")
+        found, left_out = inputs.read(paths, audio.read_channels, files=audio.files, kinds=kinds, what="a sound")
     if microphone is not None:
         found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))
     if spectrogram is not None and len(found) != 1:
@@ -328,7 +325,7 @@ def predict(
             "sample_rate": rate,
             "channels": waveform.shape[1],
         }
-        plots.sound(
+        pictures.sound(
             waveform,
             rate,
             picture,
@@ -343,9 +340,9 @@ def predict(
         )
         if spectrogram is not None:
             if bare:
-                plots.save_image(plots.coloured(image), spectrogram)
+                plots.save_image(pictures.coloured(image), spectrogram)
             else:
-                plots.spectrogram(image, len(mono) / classifier.sample_rate, classifier.frequencies, spectrogram)
+                pictures.spectrogram(image, len(mono) / classifier.sample_rate, classifier.frequencies, spectrogram)
         predictions.append(
             row
             | {
@@ -367,7 +364,7 @@ def predict(
         if len(moments) > 40:
             print(f"... and {len(moments) - 40:,} more in timeline.csv")
     print(f"\ntables and pictures are in {folder}")
-    return {"predictions": predictions, "skipped": skipped, "output": folder}
+    return {"predictions": predictions, **left_out, "output": folder}
 
 
 def export(

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from recipes.cards import table
 from zoo import export
@@ -128,3 +131,28 @@ def start_up(*, rounds=5):
         "import zoo over it": float(zoo_seconds),
         "zoo --help": float(np.median(helps)),
     }
+
+
+def latencies_at(sides, build, quantize, images):
+    """Milliseconds with two threads of a TFLite file for square images of several sizes, as a card has them.
+
+    Args:
+        sides: Pixels a side.
+        build: Function of a side that gives (Keras model, endpoints).
+        quantize: Precision of the file.
+        images: uint8 (count, height, width, 3), which show int8 the range of the activations.
+
+    Returns:
+        Dictionary of "SIDE x SIDE" to milliseconds.
+    """
+    found = {}
+    for side in sides:
+        network, endpoints = build(side)
+        sized = np.stack([np.asarray(Image.fromarray(image).resize((side, side))) for image in images])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.tflite")
+            data = sized if quantize == "int8" else None
+            export.export(network, path, quantize=quantize, endpoints=endpoints, representative_data=data)
+            run = export.load(path, threads=2)
+            found[f"{side} x {side}"] = round(latency(lambda run=run, sized=sized: run(image=sized[:1])), 4)
+    return found

@@ -46,6 +46,11 @@ class Setup:
     resume: Path | None = None
 
 
+def named(arguments, *names):
+    """Some of the arguments of a function, to be checked."""
+    return {name: arguments[name] for name in names}
+
+
 def check_positive(**values):
     """Refuses an argument that is given and not positive."""
     for name, value in values.items():
@@ -79,6 +84,14 @@ def precision(policy):
         yield
     finally:
         keras.config.set_dtype_policy(former)
+
+
+def fast_precision():
+    """mixed_bfloat16 where this machine has instructions for it."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text().split() if info.is_file() else []
+    native = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "mixed_bfloat16" if native or tf.config.list_logical_devices("GPU") else "float32"
 
 
 def distribution(device):

@@ -18,8 +18,6 @@ was kept, and no setting was chosen on the validation split.
 
 import functools
 import math
-import sys
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -31,9 +29,9 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
-from recipes.data import images as image_data
 from recipes.data import masks as mask_data
 from recipes.data import video
+from recipes.pictures import unet as pictures
 from zoo import export as exporting
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
@@ -173,10 +171,10 @@ def train(
 
 def _check(arguments):
     """Refuses arguments of `train` that make no sense."""
-    training.check_positive(**{name: arguments[name] for name in ("epochs", "batch_size", "learning_rate")})
+    training.check_positive(**training.named(arguments, "epochs", "batch_size", "learning_rate"))
     training.check_range("[0, 1)", dropout=arguments["dropout"])
-    training.check_range("[0, 2]", **{name: arguments[name] for name in ("class_balance", "jitter")})
-    training.check_range("[0, inf)", **{name: arguments[name] for name in ("weight_decay", "rotation")})
+    training.check_range("[0, 2]", **training.named(arguments, "class_balance", "jitter"))
+    training.check_range("[0, inf)", **training.named(arguments, "weight_decay", "rotation"))
     low, high = arguments["scale"]
     if not 0 < low <= high:
         raise ValueError(f"scale is a smallest and a largest factor, both positive, got {low:g} {high:g}")
@@ -312,25 +310,16 @@ def predict(
     training.check_range("[0, 1]", opacity=opacity)
     if not paths:
         raise ValueError("no image given: name image files, video files or folders of them")
-    found = _listed(paths)
     segmenter = Segmenter(model, window=window, overlap=overlap, flip=test_time_augmentation == "flip")
     longest = resolution or max(segmenter.card.get("image", {}).get("size", (0, 0)))
-    folder, rows, skipped, taken = None, [], [], set()
-    for path, named in found:
-        try:
-            source = video.Reader(path) if video.is_video(path) else mask_data.read_image(path, segmenter.channels)
-        except ValueError as error:
-            if named:
-                raise
-            skipped.append(str(path))
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
+    folder, rows, left_out, taken = None, [], {}, set()
+    for path, source in inputs.each_picture(
+        paths, lambda path: mask_data.read_image(path, segmenter.channels), left_out
+    ):
         folder = folder or runs.output_folder("unet", "predict", output)
-        work = _segment_video if video.is_video(path) else _segment_photo
+        work = _segment_video if isinstance(source, video.Reader) else _segment_photo
         rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, taken))
-    if not rows:
-        raise ValueError(f"none of the {len(skipped)} files is an image or video that can be read")
-    plots.legend(segmenter.labels, segmenter.colours, folder / "legend.png")
+    pictures.legend(segmenter.labels, segmenter.colours, folder / "legend.png")
     head = ("file", "width", "height", "frames", "frames per second", "overlay")
     table = [{key: row[key] for key in head} | row["area"] for row in rows]
     results.write_predictions(folder, rows, table)
@@ -340,7 +329,7 @@ def predict(
         if row["frames"]:
             print(f"{row['file']}: {row['frames']:,} frames, {row['frames per second']:.1f} per second")
     print(f"\noverlays, masks and tables are in {folder}")
-    return {"predictions": rows, "skipped": skipped, "output": folder}
+    return {"predictions": rows, **left_out, "output": folder}
 
 
 def export(
@@ -504,7 +493,7 @@ class Segmenter(models.TrainedModel):
 
     def overlay(self, image, mask, opacity=0.5):
         """The image under the colours of its classes, uint8 (height, width, 3)."""
-        return np.uint8((1 - opacity) * image + opacity * plots.in_colours(mask, self.colours))
+        return np.uint8((1 - opacity) * image + opacity * pictures.in_colours(mask, self.colours))
 
     def area(self, counts):
         """Share of the image of each class, from the counts of its pixels."""
@@ -590,9 +579,9 @@ def measure(segmenter, scenes, split, folder):
     }
     mean = figures["metrics"]["mean_iou"]
     title = f"{scenes.name}, {split}: mean IoU {mean:.3f}"
-    plots.bars(iou, names, folder / "iou.png", colours=scenes.colours, title=title, xlabel="IoU")
-    plots.shares(matrix, names, folder / "confusion_matrix.png", title=f"{title}; share of the true class")
-    plots.legend(names, scenes.colours, folder / "legend.png")
+    pictures.bars(iou, names, folder / "iou.png", colours=scenes.colours, title=title, xlabel="IoU")
+    pictures.shares(matrix, names, folder / "confusion_matrix.png", title=f"{title}; share of the true class")
+    pictures.legend(names, scenes.colours, folder / "legend.png")
     order = np.argsort([score for score, _ in rows])
     chosen = [order[place] for place in np.linspace(0, len(order) - 1, min(6, len(order))).round().astype(int)]
     labels = scenes.names_of(split)
@@ -600,7 +589,7 @@ def measure(segmenter, scenes, split, folder):
         (images[index], masks[index], rows[index][1], f"{labels[index][-28:]}\n{rows[index][0]:.1%} right")
         for index in chosen
     ]
-    plots.masks(shown, names, scenes.colours, folder / "predictions.png", title=f"{title}; from worst to best image")
+    pictures.masks(shown, names, scenes.colours, folder / "predictions.png", title=f"{title}; from worst to best image")
     return figures
 
 
@@ -623,29 +612,12 @@ def _difference(run, network, images):
     return float(np.abs(theirs - network.predict(images / np.float32(255), verbose=0)).max())
 
 
-def _listed(paths):
-    """[(file, whether it was named itself)] of files and folders."""
-    found = []
-    for path in paths:
-        if not path.is_dir():
-            found.append((path, True))
-            continue
-        videos = [one for one in path.rglob("*") if video.is_video(one)]
-        listed = sorted([*image_data.files(path), *videos])
-        if not listed:
-            raise ValueError(
-                f"{path} has no images or videos (PNG, JPEG, BMP, GIF, WebP, TIFF, MP4, MOV, AVI, MKV, WebM)"
-            )
-        found += [(one, False) for one in listed]
-    return found
-
-
 def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder, taken):
     mask = segmenter.any_size(image, longest, up=bool(resolution))
     overlay = inputs.free_name(folder, path, "-overlay.png", taken)
     plots.save_image(segmenter.overlay(image, mask, opacity), overlay)
     indexed = overlay.with_name(overlay.name.replace("-overlay", "-mask"))
-    plots.save_indexed(mask, segmenter.colours, indexed)
+    pictures.save_indexed(mask, segmenter.colours, indexed)
     return {
         "file": str(path),
         "width": image.shape[1],
@@ -660,30 +632,22 @@ def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder,
 
 def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder, taken):
     overlay = inputs.free_name(folder, path, "-overlay.mp4", taken)
-    counts, number, shown = np.zeros(256, np.int64), 0, 0.0
-    begun, rate = None, 0.0
-    with reader as frames, video.Writer(overlay, frames.rate, frames.size) as out:
-        for number, frame in enumerate(frames, start=1):
-            pixels = frame if segmenter.channels == 3 else np.asarray(Image.fromarray(frame).convert("L"))[..., None]
-            mask = segmenter.any_size(pixels, longest, up=bool(resolution))
-            counts += np.bincount(mask.ravel(), minlength=256)
-            begun = begun or time.perf_counter()  # the first frame makes the graph
-            rate = (number - 1) / (time.perf_counter() - begun)
-            out.write(plots.with_text(segmenter.overlay(frame, mask, opacity), f"{rate:.1f} frames/s"))
-            if time.perf_counter() - shown > 1 and sys.stderr.isatty():
-                shown = time.perf_counter()
-                of = f" of {frames.count:,}" if frames.count else ""
-                print(f"\r{path.name}: frame {number:,}{of}, {rate:.1f} per second ", end="", file=sys.stderr)
-    if shown:
-        print(file=sys.stderr)
-    if reader.problem:
-        print(reader.problem, file=sys.stderr)
+    counts = np.zeros(256, np.int64)
+
+    def draw(frame, rate):
+        pixels = frame if segmenter.channels == 3 else np.asarray(Image.fromarray(frame).convert("L"))[..., None]
+        mask = segmenter.any_size(pixels, longest, up=bool(resolution))
+        np.add(counts, np.bincount(mask.ravel(), minlength=256), out=counts)
+        return pictures.with_text(segmenter.overlay(frame, mask, opacity), f"{rate:.1f} frames/s")
+
+    with reader:
+        number, rate = video.annotate(reader, overlay, draw)
     return {
         "file": str(path),
         "width": reader.size[0],
         "height": reader.size[1],
         "frames": number,
-        "frames per second": (number - 1) / (time.perf_counter() - begun),
+        "frames per second": rate,
         "overlay": str(overlay),
         "mask": None,
         "area": segmenter.area(counts),

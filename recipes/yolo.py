@@ -9,10 +9,7 @@ finds the blood cells of BCCD (205 images for training, from scratch); the figur
 published model. The validation split chose the epoch and nothing else.
 """
 
-import contextlib
 import math
-import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +24,11 @@ from tyro.conf import OmitArgPrefixes, Positional
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import boxes as box_data
-from recipes.data import images, video
+from recipes.data import images as image_data
+from recipes.data import video
+from recipes.pictures import yolo as pictures
 from zoo import export as exporting
-from zoo.metrics import MeanAveragePrecision
+from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
 from zoo.yolo import Detector, fitted
 
 TASK = "object detection"
@@ -121,7 +120,6 @@ def train(
     """
     arguments = dict(locals())
     _check(arguments)
-    environment = cards.environment()
     strategy = training.prepare(setup)
 
     # data
@@ -143,7 +141,7 @@ def train(
     def batches(first_epoch):
         return box_data.training_batches(split, first_epoch=first_epoch, **sizes, **drawn)
 
-    precision = setup.precision or _fast_precision()
+    precision = setup.precision or training.fast_precision()
     with strategy.scope(), training.precision(precision):
         # network
         model = zoo.yolo((*image_size, 3), len(boxes.class_names), size=size, weights=weights)
@@ -155,18 +153,16 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("yolo", train, arguments)
-    card = _card(boxes, model, image_size) | environment
+    card = _card(boxes, model, image_size) | cards.environment()
     print(
         f"{boxes.name}: {len(split):,} images of {image_size[0]} x {image_size[1]} for training, "
         f"{card['parameters']:,} parameters, {epochs} epochs of {steps} steps in {precision}; measured on "
         f"{len(validation):,} images each {validate_every} epochs"
     )
     averages = _Averages(validation, len(boxes.class_names), every=validate_every, epochs=epochs)
-    best = {"monitor": "val_mAP50", "mode": "max", "patience": patience}
-    length = {"epochs": epochs, "steps": steps}
-    trained = training.fit(
-        model, batches, run=run, card=card, **length, **best, callbacks=[averages], keep=lambda: _averaged(model)
-    )
+    options = {"epochs": epochs, "steps": steps, "callbacks": [averages], "keep": lambda: _averaged(model)}
+    options |= {"monitor": "val_mAP50", "mode": "max", "patience": patience}
+    trained = training.fit(model, batches, run=run, card=card, **options)
     if compact:  # with 5 bits a compressed file has a byte per weight
         checkpoints.save_compact(trained, run.folder / "model.keras", bits=5)
     else:
@@ -176,17 +172,13 @@ def train(
 
 def _check(arguments):
     """Refuses arguments of `train` that make no sense."""
-
-    def these(*names):
-        return {name: arguments[name] for name in names}
-
-    training.check_positive(
-        **these("epochs", "batch_size", "learning_rate", "gradient_clip", "validate_every", "patience")
-    )
-    training.check_range("[0, 1]", **these("mosaic", "saturation", "brightness"))
-    training.check_range("[0, 0.9]", **these("scale", "translate"))
-    training.check_range("[0, 0.5]", **these("hue"))
-    training.check_range("[0, inf)", **these("weight_decay"), close_mosaic=arguments["close_mosaic"] or 0)
+    training.check_positive(**training.named(arguments, "epochs", "batch_size", "learning_rate", "gradient_clip"))
+    training.check_positive(**training.named(arguments, "validate_every", "patience"))
+    training.check_range("[0, 1]", **training.named(arguments, "mosaic", "saturation", "brightness"))
+    training.check_range("[0, 0.9]", **training.named(arguments, "scale", "translate"))
+    training.check_range("[0, 0.5]", **training.named(arguments, "hue"))
+    decay, last = arguments["weight_decay"], arguments["close_mosaic"] or 0
+    training.check_range("[0, inf)", weight_decay=decay, close_mosaic=last)
 
 
 def _card(boxes, model, image_size):
@@ -304,64 +296,42 @@ def predict(
     if unknown:
         raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")
     wanted = np.array([not classes or name in classes for name in finder.labels])
-    options = {"confidence": confidence, "iou_threshold": iou}
 
     def find(image):
-        found = finder.on_image(image, **options)
+        found = finder.on_image(image, confidence=confidence, iou_threshold=iou)
         kept = wanted[found["classes"]]
         return {name: values[kept] for name, values in found.items()}
 
-    pictures, videos, skipped = _inputs(paths)
-    with contextlib.ExitStack() as stack:
-        readers = [(path, stack.enter_context(video.Reader(path))) for path in videos]
-        folder = runs.output_folder("yolo", "predict", output)
-        rows, predictions, problems, taken = [], [], [], set()
-        finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
-        begun = time.perf_counter()
-        for path, image in pictures:
-            found = find(image)
+    finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
+    folder, rows, predictions, left_out, taken = None, [], [], {}, set()
+    begun = time.perf_counter()
+    for path, source in inputs.each_picture(paths, image_data.open_image, left_out, cameras=True):
+        folder = folder or runs.output_folder("yolo", "predict", output)
+        if isinstance(source, video.Reader):
+            predictions.append(_video(path, source, find, finder.labels, folder, taken, seconds))
+            listed = predictions[-1]["detections"]
+        else:
+            found = find(source)
             target = inputs.free_name(folder, path, ".png", taken)
-            plots.save_image(plots.draw_boxes(np.asarray(image.convert("RGB")), found, finder.labels), target)
-            predictions.append(
-                {
-                    "file": str(path),
-                    "size": [image.width, image.height],
-                    "detections": _named(found, finder.labels),
-                    "picture": str(target),
-                }
-            )
-            rows += [{"file": str(path), "frame": 0, **row} for row in predictions[-1]["detections"]]
-        rate = len(pictures) / max(time.perf_counter() - begun, 1e-9)
-        for path, frames in readers:
-            name = path if isinstance(path, Path) else Path(f"camera{path}")
-            target = inputs.free_name(folder, name, ".mp4", taken)
-            listed, rate = _video(frames, find, finder.labels, target, seconds)
-            predictions.append(
-                {
-                    "file": str(path),
-                    "size": list(frames.size),
-                    "frames": len(listed),
-                    "frames_per_second": round(rate, 2),
-                    "detections": listed,
-                    "video": str(target),
-                }
-            )
-            rows += [{"file": str(path), "frame": number, **row} for number, one in enumerate(listed) for row in one]
-            if frames.problem:
-                problems.append(frames.problem)
-                print(frames.problem, file=sys.stderr)
+            plots.save_image(pictures.draw_boxes(np.asarray(source.convert("RGB")), found, finder.labels), target)
+            listed = [_named(found, finder.labels)]
+            size = [source.width, source.height]
+            predictions.append({"file": str(path), "size": size, "detections": listed[0], "picture": str(target)})
+        rows += [{"file": str(path), "frame": number, **row} for number, one in enumerate(listed) for row in one]
+    frames = sum(one.get("frames", 1) for one in predictions)
+    rate = frames / max(time.perf_counter() - begun, 1e-9)
     columns = ("file", "frame", "class", "confidence", "left", "top", "right", "lower")
     results.write_predictions(folder, predictions, rows, columns)
     if rows:
         print(cards.table(rows[:40]))
     if len(rows) > 40:
         print(f"... and {len(rows) - 40:,} more in predictions.csv")
-    frames = len(pictures) + sum(one.get("frames", 0) for one in predictions)
     print(
         f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
     )
-    return {"predictions": predictions, "skipped": skipped, "problems": problems, "output": folder}
+    problems = [one["problem"] for one in predictions if one.get("problem")]
+    return {"predictions": predictions, **left_out, "problems": problems, "output": folder}
 
 
 def export(
@@ -449,7 +419,7 @@ def export(
             "threads": 2 if path.suffix == ".tflite" else None,
             "detections": detections,
             "image_size": size,
-            **_latencies_at(finder, path, latency_at, representative_data),
+            **_latencies(finder, path, latency_at, representative_data[:20]),
         }
 
     entries = exports.write_all(
@@ -535,67 +505,39 @@ def _gap(found, expected):
     return float(np.abs(np.resize(found, count) - np.resize(expected, count)).max())
 
 
-def _latencies_at(finder, path, sides, representative_data):
-    """Milliseconds with two threads of the same network for square images, as a card has it."""
+def _latencies(finder, path, sides, images):
+    """Milliseconds of a TFLite file of the same network for square images, as a card has them."""
     if path.suffix != ".tflite" or not sides:
         return {}
-    quantize = exporting.load(path).metadata["quantize"]
-    some, found = [Image.fromarray(pixels) for pixels in representative_data[:20]], {}
-    for side in sides:
+
+    def square(side):
         network = fitted(exporting.float32_copy(finder.model), (side, side, 3), len(finder.labels))
-        images = np.stack([np.asarray(image.resize((side, side))) for image in some])
-        with tempfile.TemporaryDirectory() as folder:
-            file = exporting.export(
-                network,
-                Path(folder, "model.tflite"),
-                quantize=quantize,
-                endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
-                representative_data=images if quantize == "int8" else None,
-            )
-            run = exporting.load(file, threads=2)
-            found[f"{side} x {side}"] = round(timing.latency(lambda run=run, images=images: run(image=images[:1])), 4)
-    return {"latency_ms_at": found}
+        return network, {exporting.ENDPOINT: exporting.detection_endpoint(network)}
+
+    return {"latency_ms_at": timing.latencies_at(sides, square, exporting.load(path).metadata["quantize"], images)}
 
 
-def _inputs(paths):
-    """Images [(path, PIL image)], videos and cameras, and what in folders could not be read."""
+def _video(path, frames, find, labels, folder, taken, seconds):
+    """Writes a video or what a camera sees with the boxes of each frame, and gives its detections."""
+    target = inputs.free_name(folder, Path(f"camera{path}") if isinstance(frames.source, int) else path, ".mp4", taken)
+    listed = []
 
-    def reader(path):
-        if str(path).isdigit() and not path.exists():
-            return int(str(path))  # a camera
-        return path if video.is_video(path) else images.open_image(path)
+    def draw(frame, _):
+        found = find(Image.fromarray(frame))
+        listed.append(_named(found, labels))
+        return pictures.draw_boxes(frame, found, labels)
 
-    def files(folder):
-        return images.files(folder) + sorted(one for one in folder.rglob("*") if video.is_video(one))
-
-    kinds = "images (PNG, JPEG, BMP, GIF, WebP, TIFF) and no videos"
-    found, skipped = inputs.read(paths, reader, files=files, kinds=kinds, what="an image")
-    pictures = [(path, one) for path, one in found if isinstance(one, Image.Image)]
-    return pictures, [one for _, one in found if not isinstance(one, Image.Image)], skipped
-
-
-def _video(frames, find, labels, target, seconds):
-    """Detections of each frame, and frames per second; the frames are written with their boxes."""
-    listed, begun, told = [], time.perf_counter(), 0.0
-    with video.Writer(target, frames.rate, frames.size) as out:
-        try:
-            for frame in frames:
-                found = find(Image.fromarray(frame))
-                out.write(plots.draw_boxes(frame, found, labels))
-                listed.append(_named(found, labels))
-                passed = time.perf_counter() - begun
-                if passed - told > 1 and sys.stderr.isatty():
-                    told = passed
-                    of = f" of {frames.count}" if frames.count else ""
-                    print(f"\rframe {len(listed)}{of}, {len(listed) / passed:.1f}/s", end="", file=sys.stderr)
-                if seconds is not None and len(listed) >= seconds * frames.rate:
-                    break
-        except KeyboardInterrupt:  # how one stops a camera
-            if not listed:
-                raise
-    if told:
-        print(file=sys.stderr)
-    return listed, len(listed) / (time.perf_counter() - begun)
+    with frames:
+        count, rate = video.annotate(frames, target, draw, seconds=seconds)
+    return {
+        "file": str(path),
+        "size": list(frames.size),
+        "frames": count,
+        "frames_per_second": round(rate, 2),
+        "detections": listed,
+        "video": str(target),
+        "problem": frames.problem,
+    }
 
 
 def _named(found, labels):
@@ -608,9 +550,6 @@ def _named(found, labels):
         }
         for box, score, label in zip(found["boxes"], found["scores"], found["classes"], strict=True)
     ]
-
-
-# Training
 
 
 def dataset_entry(boxes):
@@ -630,14 +569,6 @@ def dataset_entry(boxes):
 def _report(boxes):
     for kind, count in boxes.faults.items():
         print(f"{boxes.name}: {count:,} box{'es' * (count > 1)} {kind}")
-
-
-def _fast_precision():
-    """mixed_bfloat16 where this machine has instructions for it."""
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text().split() if info.is_file() else []
-    native = "avx512_bf16" in flags or "amx_bf16" in flags
-    return "mixed_bfloat16" if native or tf.config.list_logical_devices("GPU") else "float32"
 
 
 def _optimizer(kind, learning_rate, weight_decay, clip, steps, epochs):
@@ -819,70 +750,12 @@ def measure(finder, split, class_names, folder=None):
         "images_per_second": round(len(letterboxed) / seconds, 2),
     }
     curves = {name: metric.curve(number) for number, name in enumerate(class_names) if metric.objects[number]}
-    figures["confidence"] = best_confidence(curves)
+    figures["confidence"] = best_confidence(curves.values())
     if folder is None:
         return figures
-    plots.detection_curves(curves, folder / "curves_precision_recall.png")
-    matrix, wrong = confusions(targets, found, len(class_names), figures["confidence"]["confidence"])
+    pictures.detection_curves(curves, folder / "curves_precision_recall.png")
+    matrix, wrong = detection_confusion(targets, found, len(class_names), figures["confidence"]["confidence"])
     names = [*class_names, "nothing"]
     plots.confusion_matrix(matrix, names, folder / "confusion_matrix.png", what="objects and detections")
-    worst = [index for index in np.argsort([-count for count in wrong], kind="stable") if wrong[index]][:8]
-    pictures, captions = [], []
-    for index in worst:
-        sure = found[index]["scores"] >= figures["confidence"]["confidence"]
-        true = {"boxes": targets[index][:, :4], "classes": targets[index][:, 4].astype(int)}
-        pictures.append(
-            plots.draw_boxes(
-                plots.draw_boxes(letterboxed[index], true, class_names, colour="#ffffff"),
-                {name: values[sure] for name, values in found[index].items()},
-                class_names,
-            )
-        )
-        captions.append(f"{Path(split.files[index]).name[-24:]}\n{wrong[index]} mistakes")
-    title = f"the worst of {len(letterboxed):,} images; what is there in white"
-    plots.sheet(pictures, captions, folder / "worst.png", title=title, columns=4, size=3.5)
+    pictures.worst(split.files, letterboxed, targets, found, wrong, class_names, figures["confidence"], folder)
     return figures
-
-
-def best_confidence(curves):
-    """The confidence at which the mean F1 of the classes is highest: {"confidence", "precision", "recall", "F1"}."""
-    levels = np.linspace(0.01, 0.99, 99)
-    rows = []
-    for scores, precision, recall in curves.values():
-        place = np.searchsorted(-scores, -levels, side="right") - 1  # the last detection that is as sure
-        none = place < 0
-        rows.append(
-            [np.where(none, 1.0, precision[place]), np.where(none, 0.0, recall[place])]
-            if len(scores)
-            else [np.ones(99), np.zeros(99)]
-        )
-    if not rows:
-        return {"confidence": 0.25, "precision": 0.0, "recall": 0.0, "F1": 0.0}
-    precision, recall = np.mean(rows, axis=0)
-    f1 = np.mean([2 * p * r / np.maximum(p + r, 1e-9) for p, r in rows], axis=0)
-    best = int(f1.argmax())
-    values = levels[best], precision[best], recall[best], f1[best]
-    return dict(zip(("confidence", "precision", "recall", "F1"), map(float, values), strict=True))
-
-
-def confusions(targets, found, num_classes, confidence, threshold=0.5):
-    """Counts of found over true classes, the last of each being nothing, and the mistakes of each image."""
-    matrix, wrong = np.zeros((num_classes + 1, num_classes + 1), int), []
-    for target, one in zip(targets, found, strict=True):
-        sure = one["scores"] >= confidence
-        boxes, classes = one["boxes"][sure], one["classes"][sure]
-        before, free = np.trace(matrix), np.ones(len(target), bool)
-        for box, label in zip(boxes, classes, strict=True):
-            overlap = np.asarray(zoo.boxes.iou(box[None], target[:, :4])) * free if len(target) else np.zeros(0)
-            # of the objects that overlap enough one of the same class comes first
-            overlap = np.where(overlap >= threshold, overlap + (target[:, 4] == label), 0) if len(target) else overlap
-            if len(target) and overlap.max() > 0:
-                best = int(overlap.argmax())
-                matrix[int(target[best, 4]), label] += 1
-                free[best] = False
-            else:
-                matrix[num_classes, label] += 1
-        for label in target[free, 4].astype(int):
-            matrix[label, num_classes] += 1
-        wrong.append(int(len(boxes) + free.sum() - (np.trace(matrix) - before)))
-    return matrix, wrong

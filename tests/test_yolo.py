@@ -22,7 +22,7 @@ from recipes.data import figure_scenes, video
 from zoo import export
 from zoo.boxes import anchors, complete_iou, decode, detect, iou, non_maximum_suppression
 from zoo.losses import Detection, assign
-from zoo.metrics import MeanAveragePrecision
+from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
 from zoo.yolo import Detector, fitted
 
 ROOT = Path(__file__).parent.parent
@@ -886,10 +886,10 @@ def test_confusions_and_the_best_confidence_by_hand():
             "classes": np.array([0, 0, 1, 0]),
         }
     ]
-    matrix, wrong = recipe.confusions(targets, found, 2, 0.5)
+    matrix, wrong = detection_confusion(targets, found, 2, 0.5)
     assert matrix.tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 0]] and wrong == [3]
     scores = np.array([0.9, 0.6, 0.3])
-    best = recipe.best_confidence({"a": (scores, np.array([1, 1, 2 / 3]), np.array([0.5, 1, 1]))})
+    best = best_confidence([(scores, np.array([1, 1, 2 / 3]), np.array([0.5, 1, 1]))])
     assert 0.3 < best["confidence"] <= 0.6 and best["F1"] == 1 and best["precision"] == best["recall"] == 1
 
 

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.boxes import iou
+
 
 def expected_calibration_error(probabilities, labels, bins=15):
     """How far confidence is from accuracy: their mean gap over equal bins of confidence, weighted by count.
@@ -437,3 +439,65 @@ def _overlaps(boxes, others):
     inner = sides.clip(0).prod(axis=2)
     areas = [(part[:, 2:] - part[:, :2]).prod(axis=1) for part in (boxes, others)]
     return inner / np.maximum(areas[0][:, None] + areas[1] - inner, 1e-12)
+
+
+def best_confidence(curves):
+    """The confidence at which the mean F1 of the classes is highest.
+
+    Args:
+        curves: One (scores, precision, recall) per class, see `MeanAveragePrecision.curve`.
+
+    Returns:
+        Dictionary of "confidence", and "precision", "recall" and "F1" there.
+    """
+    levels = np.linspace(0.01, 0.99, 99)
+    rows = []
+    for scores, precision, recall in curves:
+        place = np.searchsorted(-scores, -levels, side="right") - 1  # the last detection that is as sure
+        none = place < 0
+        rows.append(
+            [np.where(none, 1.0, precision[place]), np.where(none, 0.0, recall[place])]
+            if len(scores)
+            else [np.ones(99), np.zeros(99)]
+        )
+    if not rows:
+        return {"confidence": 0.25, "precision": 0.0, "recall": 0.0, "F1": 0.0}
+    precision, recall = np.mean(rows, axis=0)
+    f1 = np.mean([2 * p * r / np.maximum(p + r, 1e-9) for p, r in rows], axis=0)
+    best = int(f1.argmax())
+    values = levels[best], precision[best], recall[best], f1[best]
+    return dict(zip(("confidence", "precision", "recall", "F1"), map(float, values), strict=True))
+
+
+def detection_confusion(targets, found, num_classes, confidence, threshold=0.5):
+    """Counts of found over true classes, the last of each being nothing, and the mistakes of each image.
+
+    Args:
+        targets: One array (objects, 5) per image: left, top, right, lower, class.
+        found: One dictionary "boxes", "scores" and "classes" per image, see `zoo.boxes.detect`.
+        num_classes: Number of classes.
+        confidence: Least confidence of a detection that counts.
+        threshold: Least overlap (IoU) of a detection with its object.
+
+    Returns:
+        (int (num_classes + 1, num_classes + 1), true classes down and found ones across; mistakes of each image).
+    """
+    matrix, wrong = np.zeros((num_classes + 1, num_classes + 1), int), []
+    for target, one in zip(targets, found, strict=True):
+        sure = one["scores"] >= confidence
+        boxes, classes = one["boxes"][sure], one["classes"][sure]
+        before, free = np.trace(matrix), np.ones(len(target), bool)
+        for box, label in zip(boxes, classes, strict=True):
+            overlap = np.asarray(iou(box[None], target[:, :4])) * free if len(target) else np.zeros(0)
+            # of the objects that overlap enough one of the same class comes first
+            overlap = np.where(overlap >= threshold, overlap + (target[:, 4] == label), 0) if len(target) else overlap
+            if len(target) and overlap.max() > 0:
+                best = int(overlap.argmax())
+                matrix[int(target[best, 4]), label] += 1
+                free[best] = False
+            else:
+                matrix[num_classes, label] += 1
+        for label in target[free, 4].astype(int):
+            matrix[label, num_classes] += 1
+        wrong.append(int(len(boxes) + free.sum() - (np.trace(matrix) - before)))
+    return matrix, wrong

@@ -48,7 +48,7 @@ def read(folder, unlabelled, wanted):
     paths = walk(folder)
     pictures = [path for path in paths if path.suffix.lower() in images.SUFFIXES]
     if not pictures:
-        raise ValueError(f"{folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+        raise ValueError(f"{folder} has no images ({images.KINDS})")
     xml = [path for path in paths if path.suffix.lower() == ".xml"]
     collections = [path for path in paths if path.suffix.lower() == ".json"]
     stems = {path.stem for path in pictures}

@@ -15,6 +15,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 SPLITS = ("train", "validation", "test")
+KINDS = "PNG, JPEG, BMP, GIF, WebP, TIFF"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset digits, or --dataset FOLDER of class/*.png, or --manual-dir with its files"
@@ -140,7 +141,7 @@ def open_image(path):
     except PermissionError:
         raise ValueError(f"{path} may not be read: permission denied") from None
     except Exception as error:  # a damaged file meets its reader anywhere: struct, zlib, EXIF, ...
-        raise ValueError(f"{path} is not an image that can be read (PNG, JPEG, BMP, GIF, WebP, TIFF)") from error
+        raise ValueError(f"{path} is not an image that can be read ({KINDS})") from error
 
 
 def border(images):
@@ -154,6 +155,36 @@ def light_on_dark(image):
     image = 255.0 - image
     low, high = border(image), image.max()
     return (255 * (image - low) / max(high - low, 1)).clip(0, 255).astype(np.uint8)
+
+
+def as_trained(image, trained_border, invert="auto"):
+    """An image light on dark where the training images were: (image, whether it was turned).
+
+    Args:
+        image: uint8 (height, width, channels).
+        trained_border: Mean brightness of the border of the training images, or None where it is not known.
+        invert: "yes", "no", or "auto": where the image's border is on the other side of grey than theirs.
+    """
+    other_side = trained_border is not None and (border(image) > 127) != (trained_border > 127)
+    turned = invert == "yes" or (invert == "auto" and other_side)
+    return (light_on_dark(image) if turned else image), turned
+
+
+def read_mask(mask, pictures, shape):
+    """Boolean (height, width) in a network's shape, from an image as large as the pictures: True where it is light.
+
+    Raises:
+        ValueError: If it has another size than one of the pictures, or is dark everywhere.
+    """
+    given = open_image(mask)
+    for path in pictures:
+        size = open_image(path).size
+        if size != given.size:
+            raise ValueError(f"the mask {mask} is {given.size}, {path} is {size}: the sizes must be the same")
+    missing = read(mask, (*shape[:2], 1))[..., 0] > 127
+    if not missing.any():
+        raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
+    return missing
 
 
 def files(folder):
@@ -341,7 +372,7 @@ def _load_folder(folder, input_shape, labelled, fit):
     if not labelled and len(names) < 2:
         names = []
         if not any(files(root) for root in roots.values()):
-            raise ValueError(f"{folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+            raise ValueError(f"{folder} has no images ({KINDS})")
     elif not names:
         raise ValueError(f"{folder} has no images: it should hold one folder per class, class/*.png or *.jpg")
     elif len(names) < 2:

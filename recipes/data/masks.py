@@ -244,7 +244,7 @@ def _pair_by_name(image_folder, mask_folder):
             raise ValueError(f"there is no folder {folder}: images and masks are two folders side by side")
     found = image_data.files(image_folder)
     if not found:
-        raise ValueError(f"{image_folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+        raise ValueError(f"{image_folder} has no images ({image_data.KINDS})")
     masks = {path.relative_to(mask_folder).with_suffix("").as_posix(): path for path in image_data.files(mask_folder)}
     pairs = []
     for image in found:

@@ -350,7 +350,7 @@ def _folder(folder, fit, complete):
     for split, root in roots.items():
         paths = images.files(root)
         if not paths:
-            raise ValueError(f"{folder} has no images (PNG, JPEG, BMP, GIF, WebP, TIFF)")
+            raise ValueError(f"{folder} has no images ({images.KINDS})")
         photos, good, bad = _read_all(paths, fit)
         skipped += bad
         if photos:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from zoo.export import atomic
 
+KINDS = "MP4, MOV, AVI, MKV, WebM"
 SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # name and format of a camera
 
@@ -16,6 +18,11 @@ CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")} 
 def is_video(path):
     """Whether a path has the suffix of a video."""
     return Path(path).suffix.lower() in SUFFIXES
+
+
+def files(folder):
+    """The videos in a folder and the folders in it, in order."""
+    return sorted(path for path in Path(folder).rglob("*") if is_video(path))
 
 
 class Reader:
@@ -52,7 +59,7 @@ class Reader:
                 raise ValueError(f"there is no video {source}") from None
             if isinstance(error, PermissionError):
                 raise ValueError(f"{source} may not be read: permission denied") from None
-            raise ValueError(f"{source} is not a video that can be decoded (MP4, MOV, AVI, MKV, WebM)") from error
+            raise ValueError(f"{source} is not a video that can be decoded ({KINDS})") from error
         self._first = first
         height, width = _upright(first).shape[:2]
         self.size = width, height
@@ -131,6 +138,43 @@ class Writer:
             self._container.mux(self._stream.encode())
         self._container.close()
         self._atomic.__exit__(*error)
+
+
+def annotate(frames, target, draw, *, seconds=None):
+    """Writes a video frame by frame as a function draws it, with its progress on a terminal; Ctrl-C ends a camera.
+
+    Args:
+        frames: An open `Reader`.
+        target: Where to write (MP4).
+        draw: Function of a frame, uint8 (height, width, 3), and the frames per second so far, to a frame.
+        seconds: Length to write, at most.
+
+    Returns:
+        (number of frames, frames per second, without the first one, which compiles what is compiled once).
+    """
+    count, rate, begun, told = 0, 0.0, time.perf_counter(), time.perf_counter()
+    with Writer(target, frames.rate, frames.size) as out:
+        try:
+            for frame in frames:
+                out.write(draw(frame, rate))
+                count, now = count + 1, time.perf_counter()
+                rate = max(1, count - 1) / max(now - begun, 1e-9)
+                if count == 1:
+                    begun = now
+                if now - told > 1 and sys.stderr.isatty():
+                    told = now
+                    of = f" of {frames.count:,}" if frames.count else ""
+                    print(f"\r{frames.source}: frame {count:,}{of}, {rate:.1f}/s ", end="", file=sys.stderr)
+                if seconds is not None and count >= seconds * frames.rate:
+                    break
+        except KeyboardInterrupt:
+            if not count or not isinstance(frames.source, int):
+                raise
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if frames.problem:
+        print(frames.problem, file=sys.stderr)
+    return count, rate
 
 
 def _open_camera(av, number):
