@@ -115,7 +115,8 @@ def _parse(function, options, program):
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(keywords, args=options, prog=program)
+            arguments = tyro.cli(keywords, args=options, prog=program)
+            return arguments | ({"split": "validation"} if arguments.get("split") == "val" else {})
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -27,6 +27,7 @@ import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data import photos as photo_data
+from recipes.data.splits import Split
 from recipes.pictures import alexnet as pictures
 from zoo import color
 from zoo import export as exporting
@@ -129,7 +130,7 @@ def train(
 
     # machine: a run folder, and two phases that can be killed and resumed
     run = runs.start("alexnet", train, arguments)
-    card = _card(photos, model, kind, strength) | cards.environment()
+    card = _card(photos, model, kind, strength) | runs.environment()
     print(f"{photos.name}: {len(x):,} photos for training, {model.count_params():,} parameters, {epochs} epochs")
 
     def fit(epochs, patience):
@@ -230,7 +231,7 @@ def evaluate(
     *,
     model: str = "alexnet",
     dataset: str = "photos",
-    split: Literal["train", "validation", "test", "all"] | None = None,
+    split: Split | None = None,
     strength: float | None = None,
     casts: int = 8,
     seed: int = 0,
@@ -308,7 +309,7 @@ def predict(
             captions += [path.name[-18:], _numbers(values, estimator.kind)]
     results.write_predictions(folder, rows, rows)
     plots.sheet(shown, captions, folder / "predictions.png")
-    print(cards.table(rows))
+    print(results.table(rows))
     print(f"\ntable, sheet and photos are in {folder}")
     return {"predictions": rows, **left_out, "output": folder}
 
@@ -319,7 +320,7 @@ def export(
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     dataset: str = "photos",
-    split: Literal["train", "validation", "test", "all"] | None = None,
+    split: Split | None = None,
     casts: int = 4,
     seed: int = 0,
     data_dir: Path | None = None,

@@ -24,6 +24,7 @@ from tyro.conf import OmitArgPrefixes
 import zoo
 from recipes import cards, checkpoints, exports, generation, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
+from recipes.data.splits import Split
 from recipes.generation import Judge
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance
@@ -134,7 +135,7 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("dcgan", train, arguments)
-    card = _card(images, gan, num_classes) | cards.environment()
+    card = _card(images, gan, num_classes) | runs.environment()
     print(
         f"{images.name}: {len(x):,} images for training, {gan.generator.count_params():,} parameters of the generator, "
         f"{gan.discriminator.count_params():,} of the discriminator, {epochs} epochs"
@@ -207,7 +208,7 @@ def evaluate(
     *,
     model: str = "dcgan",
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     count: int = 10_000,
     seed: int = 0,
     judge: str = "auto",
@@ -291,7 +292,7 @@ def export(
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     count: int = 10_000,
     judge: str = "auto",
     data_dir: Path | None = None,

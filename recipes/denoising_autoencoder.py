@@ -30,6 +30,8 @@ import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data import noise as noises
+from recipes.data.splits import Split
+from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
 
@@ -135,7 +137,7 @@ def train(
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("denoising_autoencoder", train, arguments)
     about = {"kind": noise, "trained": [low, high], "level": level}
-    card = _card(images, model, about) | cards.environment()
+    card = _card(images, model, about) | runs.environment()
     print(f"{images.name}: {len(clean):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
     held_out = images.split("validation")[0]
     validation = noises.evaluation_batches(noises.fixed(held_out, kind=noise, level=(low, high)), held_out)
@@ -177,7 +179,7 @@ def evaluate(
     *,
     model: str = "denoising_autoencoder",
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     noise: noises.Kind | None = None,
     noise_level: float | None = None,
     curve: tuple[float, ...] = CURVE,
@@ -241,7 +243,7 @@ def predict(
     found, left_out = inputs.read_images(paths, lambda path: _large_enough(path, restorer.stride))
     original = None if clean is None else _read_clean(clean, found)
     folder = runs.output_folder("denoising_autoencoder", "predict", output)
-    rows, pictures, taken = [], [], set()
+    rows, shown, taken = [], [], set()
     for path, image in found:
         restored = restorer.any_size(image)
         # the number of a second x.png comes last: x-restored-2.png
@@ -254,12 +256,12 @@ def predict(
             for name in ("psnr", "ssim"):
                 row |= {f"{name}_before": before[name], f"{name}_after": after[name]}
         rows.append(row)
-        if len(pictures) < 64:
-            pictures += [image, restored]
+        if len(shown) < 64:
+            shown += [image, restored]
     results.write_predictions(folder, rows, rows)
     captions = [text for row in rows for text in (Path(row["file"]).name[-18:], "restored")]
-    plots.sheet([plots.thumbnail(picture) for picture in pictures], captions, folder / "predictions.png")
-    print(cards.table(rows))
+    plots.sheet([plots.thumbnail(picture) for picture in shown], captions, folder / "predictions.png")
+    print(results.table(rows))
     print(f"\ntable, sheet and restored images are in {folder}")
     return {"predictions": rows, **left_out, "output": folder}
 
@@ -270,7 +272,7 @@ def export(
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     noise: noises.Kind | None = None,
     noise_level: float | None = None,
     data_dir: Path | None = None,
@@ -430,8 +432,8 @@ def measure(restore, images, split, *, kind, level, curve, folder):
     """Figures of a denoiser and of the classical filters on one split, the pictures written into `folder`."""
     clean = images.split(split)[0]
     held_out = images.split("validation" if "validation" in images.splits else split)[0]
-    pictures, baselines = _compare(restore, clean, held_out, kind, level)
-    figures = {name: _figures(clean[: len(picture)], picture) for name, picture in pictures.items()}
+    restored_by, baselines = _compare(restore, clean, held_out, kind, level)
+    figures = {name: _figures(clean[: len(picture)], picture) for name, picture in restored_by.items()}
     best = max(baselines, key=lambda name: figures[name]["psnr"])
     few = _share(clean, 160_000, 200)
     points = []
@@ -440,7 +442,7 @@ def measure(restore, images, split, *, kind, level, curve, folder):
         points.append({"level": point} | {name: _figures(few[: len(p)], p)["psnr"] for name, p in restored.items()})
     if points:
         pictures.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
-    _sheet(clean, pictures, best, folder / "examples.png", f"{kind} noise, level {level:g}")
+    _sheet(clean, restored_by, best, folder / "examples.png", f"{kind} noise, level {level:g}")
     return {
         "metrics": figures["restored"],
         "baselines": {name: figures[name] | parameters for name, parameters in baselines.items()},
@@ -451,11 +453,11 @@ def measure(restore, images, split, *, kind, level, curve, folder):
 def _compare(restore, clean, held_out, kind, level):
     """Pictures by name (noisy, the classical filters', restored), and the parameters of the filters by name."""
     noisy = noises.fixed(clean, kind=kind, level=level)
-    pictures, about = {"noisy": noisy}, {"noisy": {}}
+    restored_by, about = {"noisy": noisy}, {"noisy": {}}
     for name, (function, parameters, at_most) in _filters(_share(held_out, 25_000, 32), kind, level).items():
-        pictures[name] = function(noisy[:at_most], **parameters)
+        restored_by[name] = function(noisy[:at_most], **parameters)
         about[name] = {"parameters": parameters} | ({"images": at_most} if at_most and at_most < len(noisy) else {})
-    return pictures | {"restored": restore(noisy)}, about
+    return restored_by | {"restored": restore(noisy)}, about
 
 
 def _filters(held_out, kind, level):
@@ -545,9 +547,12 @@ def _rows(figures):
     return [{"image": name} | {key: part[key] for key in ("psnr", "ssim", "mse")} for name, part in parts.items()]
 
 
-def _sheet(clean, pictures, best, path, title, count=12):
+def _sheet(clean, restored_by, best, path, title, count=12):
     """Rows of noisy, restored, clean, best classical filter, with the PSNR of each."""
-    columns = {name: pictures[name] for name in ("noisy", "restored")} | {"clean": clean, best: pictures[best]}
+    columns = {name: restored_by[name] for name in ("noisy", "restored")} | {
+        "clean": clean,
+        best: restored_by[best],
+    }
     shown, captions = [], []
     for index in range(min(count, *map(len, columns.values()))):
         for name, images in columns.items():

@@ -32,6 +32,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import zoo
 from recipes import cards, checkpoints, exports, generation, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
+from recipes.data.splits import Split
 from recipes.generation import Judge
 from recipes.pictures import diffusion as pictures
 from zoo import export as exporting
@@ -157,7 +158,7 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("diffusion", train, arguments)
-    card = _card(images, x, model, num_classes) | cards.environment()
+    card = _card(images, x, model, num_classes) | runs.environment()
     print(f"{images.name}: {len(x):,} images for training, {card['parameters']:,} parameters, {epochs} epochs")
 
     validation = _validation_batches(images, batch_size, strategy.num_replicas_in_sync).map(scaled)
@@ -249,7 +250,7 @@ def evaluate(
     *,
     model: str = "diffusion",
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     count: int = 10_000,
     steps: int | None = None,
     sampler: SamplerName = "dpm_solver++",
@@ -307,7 +308,7 @@ def evaluate(
         rows, floor = _sweep(generator, judge, images, split, sweep, sweep_count, sampling["guidance_scale"], seed)
         figures |= {"sweep": rows, "sweep_real_images": floor}
         pictures.quality(rows, floor, folder / "sweep.png")
-    tables = [cards.table(figures[name]) for name in ("restored", "sweep") if name in figures]
+    tables = [results.table(figures[name]) for name in ("restored", "sweep") if name in figures]
     message = "\n\n".join([*tables, figures["measured_on"]])
     return results.evaluated(folder, figures, generation.rows(figures), message)
 
@@ -424,7 +425,7 @@ def predict(
         if factor < 2 or height % factor or width % factor:
             raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
         shape = (height // factor, width // factor, channels)
-    numbers = generator.numbers([] if label is None else [label])
+    labels = None if label is None else generator.numbers([label])[0]
 
     def read(path):
         return image_data.as_trained(image_data.read(path, shape), generator.border, invert)[0]
@@ -435,7 +436,6 @@ def predict(
     given = np.stack([pixels for _, pixels in found])
     images = np.float32(given) / 127.5 - 1
     options = {"steps": steps, "seed": seed, "guidance_scale": guidance_scale, "verbose": 1}
-    labels = None if numbers is None else numbers[0]
     net = generator.model
     if task == "interpolate":
         del options["seed"]
@@ -478,7 +478,7 @@ def export(
     steps: int = 20,
     guidance_scale: float | None = None,
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     count: int = 1000,
     judge: str = "auto",
     data_dir: Path | None = None,
@@ -694,7 +694,7 @@ def _sweep(generator, judge, images, split, numbers, count, guidance_scale, seed
             figures = _distances(generator, judge, images, split, count, seed=seed, reference=reference, **sampling)
             seconds = time.perf_counter() - start
             rows.append({"sampler": sampler, "steps": steps, **figures, "seconds_per_image": seconds / count})
-            print(cards.table(rows[-1:]), flush=True)
+            print(results.table(rows[-1:]), flush=True)
     return rows, floor
 
 

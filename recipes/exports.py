@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recipes import cards
+from recipes import cards, models, results
 from zoo import export as exporting
 
 FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
@@ -94,12 +94,12 @@ def write_all(
                 "ms": entry["latency_ms"],
             }
         )
-    former = cards.beside(folder / "card.json")
+    former = models.beside(folder / "card.json")
     same = former.get("files", []) if former.get("training") == card.get("training") else []
     written = {file for file, *_ in files}
     kept = [entry for entry in same if entry["file"] not in written and (folder / entry["file"]).exists()]
     cards.write(folder, card | {"files": kept + entries})
-    print(cards.table(rows))
+    print(results.table(rows))
     return entries
 
 

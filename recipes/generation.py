@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from recipes import cards, plots
+from recipes import models, plots
 from recipes.data import images as image_data
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
@@ -39,7 +39,7 @@ class Judge:
         if judge == "inception":
             self._network, self._outputs = _inception(), 1
             return
-        model = zoo.load(cards.find(judge))
+        model = zoo.load(models.find(judge))
         last = model.layers[-1]
         if not isinstance(last, keras.layers.Dense) or len(model.inputs[0].shape) != 4:
             raise ValueError(f"the judge must be an image classifier or inception, {judge} is not")
@@ -256,7 +256,7 @@ def _classifiers():
 
 
 def _class_names(judge):
-    return tuple(cards.beside(cards.find(judge)).get("dataset", {}).get("classes") or ())
+    return tuple(models.beside(models.find(judge)).get("dataset", {}).get("classes") or ())
 
 
 def _inception():

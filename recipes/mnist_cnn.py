@@ -26,6 +26,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
+from recipes.data.splits import Split
 from zoo.metrics import expected_calibration_error
 
 TASK = "image classification"
@@ -131,7 +132,7 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("mnist_cnn", train, arguments)
-    card = _card(images, model) | cards.environment()
+    card = _card(images, model) | runs.environment()
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
     validation = image_data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
     best = {"monitor": "val_accuracy", "mode": "max", "patience": patience}
@@ -171,7 +172,7 @@ def evaluate(
     *,
     model: str = "mnist_cnn",
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,
@@ -242,7 +243,7 @@ def predict(
     results.write_predictions(folder, predictions, rows)
     captions = [f"{row['label']}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows]
     plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
-    print(cards.table(rows))
+    print(results.table(rows))
     print(f"\ntable and sheet are in {folder}")
     return {"predictions": predictions, **left_out, "output": folder}
 
@@ -253,7 +254,7 @@ def export(
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     dataset: str = "digits",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,

@@ -1,11 +1,34 @@
 """Opening a trained model, whatever its form: what every recipe's own class of models begins with."""
 
+import json
+from pathlib import Path
+
 import keras
 import numpy as np
 
 import zoo
-from recipes import cards
 from zoo import export as exporting
+from zoo import pretrained
+
+
+def find(model):
+    """The file or folder that a `--model` means: a published name, a run folder, or a file of any format."""
+    model = str(model)
+    path = Path(model)
+    if model in pretrained.names() or not (path.exists() or path.suffix):
+        return pretrained.file(model)
+    if not path.exists():
+        raise ValueError(
+            f"there is no model {model}; accepted: {', '.join(pretrained.names())}, a run folder, "
+            "or a .keras, .tflite or .onnx file or SavedModel folder"
+        )
+    return path / "model.keras" if (path / "model.keras").is_file() else path
+
+
+def beside(path):
+    """The card beside a model file, or an empty one."""
+    card = Path(path).parent / "card.json"
+    return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
 
 
 class TrainedModel:
@@ -25,8 +48,8 @@ class TrainedModel:
     name = task = ""
 
     def __init__(self, model, *, card=None, threads=1, endpoint=exporting.ENDPOINT):
-        self.path = cards.find(str(model))
-        self.card = cards.beside(self.path) if card is None else card
+        self.path = find(str(model))
+        self.card = beside(self.path) if card is None else card
         self.exported = self.path.suffix not in (".keras", ".h5")
         if self.exported:
             self.model = exporting.load(self.path, endpoint=endpoint, threads=threads)
@@ -52,10 +75,7 @@ class TrainedModel:
         Raises:
             ValueError: If the data set has a class that the model does not know.
         """
-        unknown = [name for name in class_names if name not in self.labels]
-        if unknown:
-            raise ValueError(
-                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
-                f"the data set has {', '.join(class_names)}"
-            )
+        if set(class_names) - set(self.labels):
+            known, given = (", ".join(names) for names in (self.labels, class_names))
+            raise ValueError(f"the classes differ: the model {self.path} knows {known}; the data set has {given}")
         return np.array([self.labels.index(name) for name in class_names])[labels]

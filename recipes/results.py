@@ -9,6 +9,22 @@ from sklearn.metrics import precision_recall_fscore_support
 from recipes import cards, runs
 
 
+def table(rows):
+    """Text of a table with aligned columns; the rows are dictionaries with the same keys, floats get four digits."""
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    lines = [list(rows[0]), *cells]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _cell(value):
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, message, shown=None, kept="model", **about):
     """Writes the card of a finished run, removes its backup and says what was reached.
 
@@ -30,11 +46,11 @@ def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, messag
     model = run.folder / "model.keras"
     chosen = {name: figures["metrics"][name] for name in metrics or figures["metrics"]}
     entry = cards.file_entry(model, metrics=chosen, measured_on=measured_on, latency_ms=round(latency_ms, 4))
-    card |= figures | {"files": [entry], "training": cards.training_entry(run, **about)}
+    card |= figures | {"files": [entry], "training": runs.training_entry(run, **about)}
     cards.write(run.folder, card)
     runs.finish(run)
     if shown:
-        print(f"{cards.table(shown)}\n")
+        print(f"{table(shown)}\n")
     print(f"{message}; {kept}, card and pictures are in {run.folder}")
     return {
         "output": run.folder,
@@ -49,7 +65,7 @@ def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, messag
 def evaluated(folder, figures, rows, message):
     """Writes `evaluation.json`, prints a table and a line, and gives what `evaluate` gives back."""
     cards.write_text(folder / "evaluation.json", json.dumps(figures, indent=1, default=str))
-    print(cards.table(rows))
+    print(table(rows))
     print(f"\n{message}; pictures are in {folder}")
     return {**figures, "output": folder}
 
@@ -75,3 +91,13 @@ def per_class(labels, guesses, class_names, what):
         | {what: int(columns[3][index])}
         for index in classes
     ]
+
+
+def benchmarked(folder, result, tables):
+    """Writes `benchmark.json` with the machine it ran on, prints tables under their titles, and gives what `benchmark`
+    gives back."""
+    result = {**result, **runs.environment()}
+    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
+    print("\n\n".join(f"{title}\n{table(rows)}" for title, rows in tables))
+    print(f"\nfigures are in {folder}")
+    return {**result, "output": folder}

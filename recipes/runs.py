@@ -4,18 +4,25 @@ A run writes into its folder: `config.json` at once, `history.csv` and `backup/`
 under `tensorboard/`; the recipe adds `model.keras`, the card and the pictures, and `backup/` goes when it is done.
 """
 
+import contextlib
 import csv
 import functools
+import importlib.metadata
 import inspect
 import itertools
 import json
 import os
+import platform
 import shutil
+import subprocess
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from recipes import cards, checkpoints
+
+PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
+FOLDERS = ("data_dir", "manual_dir", "output", "resume")
 
 
 def flat(arguments):
@@ -147,6 +154,63 @@ def output_folder(name, label, output=None):
 def finish(run):
     """Removes the backup of a run that is complete."""
     shutil.rmtree(run.backup, ignore_errors=True)
+
+
+def command(name, defaults, arguments):
+    """The command line that repeats a training: the options that differ from the defaults, folders left out."""
+    words = ["zoo", "train", name]
+    for option, default in defaults.items():
+        value, flag = arguments[option], option.replace("_", "-")
+        value = tuple(value) if isinstance(value, list) else value
+        if option in FOLDERS or value == default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [
+                f"--{flag}",
+                *(str(_local_name(part)) for part in (value if isinstance(value, tuple) else [value])),
+            ]
+    return " ".join(words)
+
+
+def _local_name(value):
+    """A file or folder of this machine by its last name only; any other value as it is."""
+    return Path(value).name if isinstance(value, str | Path) and Path(value).exists() else value
+
+
+def training_entry(run, **figures):
+    """What a card says of a training: command, arguments and seconds; folders of this machine are nobody's business."""
+    return {
+        "command": command(run.name, run.defaults, run.arguments),
+        "arguments": {key: _local_name(run.arguments[key]) for key in run.arguments if key not in FOLDERS},
+        "epochs": len(run.history),
+        "seconds": round(sum(row["seconds"] for row in run.history), 1),
+        **figures,
+    }
+
+
+def environment():
+    """Versions, hardware and commit of this run."""
+    import tensorflow as tf
+
+    hardware = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        hardware = names[0] if names else hardware
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    hardware = [f"{hardware}, {os.cpu_count()} cores", *(gpu.get("device_name", "GPU") for gpu in gpus)]
+    commit = ""
+    root = Path(__file__).parent.parent
+    if (root / ".git").exists() and shutil.which("git"):
+        git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # tensorflow may be tensorflow-cpu
+            versions[name] = importlib.metadata.version(name)
+    return {"versions": versions, "hardware": "; ".join(hardware), "commit": commit}
 
 
 def keep_interrupted(run, model, card):

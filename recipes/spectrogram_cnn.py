@@ -34,6 +34,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import audio
+from recipes.data.splits import Split
 from recipes.pictures import spectrogram_cnn as pictures
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
@@ -139,7 +140,7 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("spectrogram_cnn", train, arguments)
-    card = _card(sounds, model, arguments) | cards.environment()
+    card = _card(sounds, model, arguments) | runs.environment()
     print(f"{sounds.name}: {len(y):,} sounds for training, {model.count_params():,} parameters, {epochs} epochs")
     validation = audio.evaluation_batches(*sounds.split("validation"), num_classes=len(sounds.class_names))
     length = {"epochs": epochs, "steps": steps}
@@ -204,7 +205,7 @@ def evaluate(
     *,
     model: str = "spectrogram_cnn",
     dataset: str = "sounds",
-    split: Literal["train", "validation", "test", "all"] | None = None,
+    split: Split | None = None,
     split_by: Literal["class", "speaker"] = "class",
     test_speaker: str | None = None,
     data_dir: Path | None = None,
@@ -236,6 +237,7 @@ def evaluate(
         data_dir=data_dir,
         manual_dir=manual_dir,
     )
+    split = {"val": "validation"}.get(split, split)
     x, y = sounds.split(split)
     y = classifier.match_labels(sounds.class_names, y)
     folder = runs.output_folder("spectrogram_cnn", f"evaluate-{sounds.name}", output)
@@ -250,7 +252,7 @@ def evaluate(
     }
     message = f"accuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} sounds of {sounds.name} ({split})"
     if figures["per_speaker"]:
-        message = f"{cards.table(figures['per_speaker'])}\n\n{message}"
+        message = f"{results.table(figures['per_speaker'])}\n\n{message}"
     return results.evaluated(folder, figures, figures["per_class"], message)
 
 
@@ -357,10 +359,10 @@ def predict(
     results.write_predictions(folder, predictions, rows)
     long = [one for one in predictions if len(one["timeline"]) > 1]
     moments = [{"file": one["file"], **entry} for one in long for entry in one["timeline"]]
-    print(cards.table(rows))
+    print(results.table(rows))
     if moments:
         _write_csv(moments, folder / "timeline.csv")
-        print(f"\n{cards.table(moments[:40])}")
+        print(f"\n{results.table(moments[:40])}")
         if len(moments) > 40:
             print(f"... and {len(moments) - 40:,} more in timeline.csv")
     print(f"\ntables and pictures are in {folder}")
@@ -375,7 +377,7 @@ def export(
     input: Literal["int16", "float32"] = "int16",
     stream: float | None = 0.25,
     dataset: str = "sounds",
-    split: Literal["train", "validation", "test", "all"] = "test",
+    split: Split = "test",
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,

@@ -1,6 +1,5 @@
 """Measuring speed on a shared machine: paired, alternating runs and medians, reported as ratios."""
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,22 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recipes.cards import table
 from zoo import export
-
-
-class Stopwatch(keras.callbacks.Callback):
-    """Seconds of training and a figure after each epoch, as `course`; the time of measuring it is not counted."""
-
-    def __init__(self, measure):
-        super().__init__()
-        self.measure, self.course, self.paused = measure, [], 0.0
-        self.begun = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter()
-        self.course.append((now - self.begun - self.paused, self.measure()))
-        self.paused += time.perf_counter() - now
 
 
 def latency(function, *, seconds=0.5, warm_up=3):
@@ -42,18 +26,48 @@ def latency(function, *, seconds=0.5, warm_up=3):
 
 
 def latencies(functions, *, rounds=5, seconds=0.2):
-    """Median milliseconds of each of several functions, measured in turn so that a drifting machine hits all alike.
-
-    Args:
-        functions: Dictionary of name to function without arguments.
-        rounds: How often each has its turn.
-        seconds: Length of a turn.
-    """
+    """Median milliseconds of several functions by name, measured in turn, each for so many seconds a round."""
     turns = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             turns[name].append(latency(function, seconds=seconds))
     return {name: float(np.median(values)) for name, values in turns.items()}
+
+
+def in_turn(contenders, rounds, *, amount=None, ratios=()):
+    """Speeds of contenders that take their turn in every round, so that a drifting machine hits all alike.
+
+    Args:
+        contenders: Functions of the round by name; round 0 warms up. Every second round goes in the opposite order.
+        rounds: How often each has its turn.
+        amount: What one call works through, as a number or one per name; without it the figures are seconds.
+        ratios: Pairs of names.
+
+    Returns:
+        Medians by name (amount per second, or seconds), and by "ONE / OTHER" those of the ratios within a round.
+    """
+    turns = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name in sorted(contenders, key=list(contenders).index, reverse=turn % 2):
+            start = time.perf_counter()
+            contenders[name](turn)
+            seconds = time.perf_counter() - start
+            if turn:
+                own = amount[name] if isinstance(amount, dict) else amount
+                turns[name].append(own / seconds if own else seconds)
+    medians = {name: float(np.median(values)) for name, values in turns.items()}
+    pairs = {f"{one} / {other}": np.array(turns[one]) / np.array(turns[other]) for one, other in ratios}
+    return medians | {name: float(np.median(values)) for name, values in pairs.items()}
+
+
+def peak_memory(children=False):
+    """Most bytes that this process or its children have held, or None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    held = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    return held * (1 if sys.platform == "darwin" else 1024)
 
 
 def forms(model, inputs, raw, folder, *, representative_data, endpoints=None):
@@ -102,35 +116,11 @@ def forms(model, inputs, raw, folder, *, representative_data, endpoints=None):
     return latencies(functions), sizes
 
 
-def print_forms(milliseconds, sizes):
-    """Prints what `forms` measured, as two tables."""
+def form_tables(milliseconds, sizes):
+    """What `forms` measured as two tables with their titles."""
     base = milliseconds["saved_model"]
-    print("\none example")
     rows = [{"form": name, "ms": ms, "times as fast as SavedModel": base / ms} for name, ms in milliseconds.items()]
-    print(table(rows))
-    print("\nfiles")
-    print(table([{"file": name, "bytes": value} for name, value in sizes.items()]))
-
-
-def start_up(*, rounds=5):
-    """Median seconds of `import keras`, of `import zoo` on top of it, and of the whole command `zoo --help`."""
-    code = (
-        "import time; a = time.perf_counter(); import keras; b = time.perf_counter(); import zoo; "
-        "print(b - a, time.perf_counter() - b)"
-    )
-    imports, helps = [], []
-    for _ in range(rounds):
-        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        imports.append([float(value) for value in child.stdout.split()])
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "recipes", "--help"], capture_output=True, check=True)
-        helps.append(time.perf_counter() - start)
-    keras_seconds, zoo_seconds = np.median(imports, axis=0)
-    return {
-        "import keras": float(keras_seconds),
-        "import zoo over it": float(zoo_seconds),
-        "zoo --help": float(np.median(helps)),
-    }
+    return [("one example", rows), ("files", [{"file": name, "bytes": value} for name, value in sizes.items()])]
 
 
 def latencies_at(sides, build, quantize, images):

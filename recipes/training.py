@@ -59,9 +59,11 @@ def check_positive(**values):
 
 
 def check_range(interval, **values):
-    """Refuses an argument outside an interval, such as "[0, 1)" or "(0, inf)"."""
+    """Refuses an argument that is given and outside an interval, such as "[0, 1)" or "(0, inf)"."""
     low, high = map(float, interval[1:-1].split(","))
     for name, value in values.items():
+        if value is None:
+            continue
         above = value >= low if interval[0] == "[" else value > low
         below = value <= high if interval[-1] == "]" else value < high
         if not (above and below):

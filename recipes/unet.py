@@ -31,6 +31,7 @@ import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import masks as mask_data
 from recipes.data import video
+from recipes.data.splits import Split
 from recipes.pictures import unet as pictures
 from zoo import export as exporting
 from zoo.losses import Segmentation
@@ -153,7 +154,7 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("unet", train, arguments)
-    card = _card(scenes, model, crop) | cards.environment()
+    card = _card(scenes, model, crop) | runs.environment()
     print(
         f"{scenes.name}: {len(y):,} images for training, {card['parameters']:,} parameters, "
         f"{epochs} epochs of {steps} steps on pieces of {crop[0]} x {crop[1]}"
@@ -229,7 +230,7 @@ def evaluate(
     *,
     model: str | None = None,
     dataset: str = "scenes",
-    split: mask_data.Split | None = None,
+    split: Split | None = None,
     size: tuple[int, int] | None = None,
     window: tuple[int, int] | None = None,
     overlap: float = 0.25,
@@ -324,7 +325,7 @@ def predict(
     table = [{key: row[key] for key in head} | row["area"] for row in rows]
     results.write_predictions(folder, rows, table)
     shown = [{"file": row["file"], **{name: f"{share:.1%}" for name, share in row["area"].items()}} for row in rows]
-    print(cards.table(shown))
+    print(results.table(shown))
     for row in rows:
         if row["frames"]:
             print(f"{row['file']}: {row['frames']:,} frames, {row['frames per second']:.1f} per second")
@@ -340,7 +341,7 @@ def export(
     size: tuple[int, int] | None = None,
     probabilities: bool = False,
     dataset: str = "scenes",
-    split: mask_data.Split | None = None,
+    split: Split | None = None,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,

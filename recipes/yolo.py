@@ -22,10 +22,11 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes import checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import boxes as box_data
 from recipes.data import images as image_data
 from recipes.data import video
+from recipes.data.splits import Split
 from recipes.pictures import yolo as pictures
 from zoo import export as exporting
 from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
@@ -153,7 +154,7 @@ def train(
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("yolo", train, arguments)
-    card = _card(boxes, model, image_size) | cards.environment()
+    card = _card(boxes, model, image_size) | runs.environment()
     print(
         f"{boxes.name}: {len(split):,} images of {image_size[0]} x {image_size[1]} for training, "
         f"{card['parameters']:,} parameters, {epochs} epochs of {steps} steps in {precision}; measured on "
@@ -177,8 +178,7 @@ def _check(arguments):
     training.check_range("[0, 1]", **training.named(arguments, "mosaic", "saturation", "brightness"))
     training.check_range("[0, 0.9]", **training.named(arguments, "scale", "translate"))
     training.check_range("[0, 0.5]", **training.named(arguments, "hue"))
-    decay, last = arguments["weight_decay"], arguments["close_mosaic"] or 0
-    training.check_range("[0, inf)", weight_decay=decay, close_mosaic=last)
+    training.check_range("[0, inf)", **training.named(arguments, "weight_decay", "close_mosaic"))
 
 
 def _card(boxes, model, image_size):
@@ -204,7 +204,7 @@ def _measured(run, card, boxes, **about):
     plots.history(measured, shown, run.folder / "curves_validation.png")
     best = max(measured, key=lambda row: row["val_mAP50"])
     letterboxed = box_data.letterbox(boxes.split(split).images[0], finder.image_size)[0][None]
-    answer = results.trained(
+    return results.trained(
         run,
         card,
         figures,
@@ -214,15 +214,14 @@ def _measured(run, card, boxes, **about):
         **about,
         best_epoch=best["epoch"],
         validation={"mAP50": best["val_mAP50"], "mAP50-95": best["val_mAP50-95"]},
-    )
-    return answer | {"split": split}
+    ) | {"split": split}
 
 
 def evaluate(
     *,
     model: str | None = None,
     dataset: str = "scenes",
-    split: Literal["train", "validation", "val", "test", "all"] | None = None,
+    split: Split | None = None,
     unlabelled: box_data.Unlabelled = "refuse",
     data_dir: Path | None = None,
     output: Path | None = None,
@@ -323,7 +322,7 @@ def predict(
     columns = ("file", "frame", "class", "confidence", "left", "top", "right", "lower")
     results.write_predictions(folder, predictions, rows, columns)
     if rows:
-        print(cards.table(rows[:40]))
+        print(results.table(rows[:40]))
     if len(rows) > 40:
         print(f"... and {len(rows) - 40:,} more in predictions.csv")
     print(
@@ -346,7 +345,7 @@ def export(
     max_detections: int = 100,
     latency_at: tuple[int, ...] = (),
     dataset: str | None = None,
-    split: Literal["train", "validation", "val", "test", "all"] | None = None,
+    split: Split | None = None,
     data_dir: Path | None = None,
     output: Path | None = None,
 ):

@@ -18,7 +18,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 import zoo
 from recipes import alexnet as recipe
 from recipes import checkpoints, timing
-from recipes.benchmarks import alexnet as benchmarks
+from recipes.benchmarks import full_alexnet
 from recipes.data import photos as data
 from zoo import color, pretrained
 from zoo.alexnet import LocalResponseNormalization, freeze
@@ -453,7 +453,7 @@ def test_measuring_the_whole_network(monkeypatch):
     monkeypatch.setattr(zoo.export, "export", lambda model, path: export(model, path.with_suffix("")))
     small = {"input_shape": (67, 67, 3), "num_classes": 4, "width": 0.05}
     start = time.perf_counter()
-    found = benchmarks.measure_full_network(2, **small)
+    found = full_alexnet.measure(2, **small)
     assert found["parameters"] == zoo.alexnet(**small).count_params() and found["max difference"] < 1e-4
     assert 0 < found["conversion seconds"] < time.perf_counter() - start
     assert found["memory bytes"] > 100e6

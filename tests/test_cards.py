@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from recipes import cards, publishing
+from recipes import cards, models, publishing, results, runs
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -43,7 +43,7 @@ def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(metric, bes
         cards.write(run, card)
         runs.append(run)
     publishing.publish("thing", *runs)
-    card = cards.beside(tmp_path / "saved_models" / "thing" / "model.keras")
+    card = models.beside(tmp_path / "saved_models" / "thing" / "model.keras")
     assert card["name"] == "thing" and card["metrics"] == {metric: (0.9, 0.6)[best]}
     assert card["seeds"] == {"0": 0.9, "1": 0.6}
     assert zoo.pretrained.file("thing").read_text() == f"weights {best}"
@@ -64,7 +64,7 @@ def test_a_publication_that_fails_leaves_the_former_one_whole(tmp_path, monkeypa
     before = {path.name: path.read_text() for path in target.iterdir()}
     (run / "model.keras").write_text("second")
     cards.write(run, {"metrics": {"accuracy": 0.6}, "files": [cards.file_entry(run / "model.keras"), files[1]]})
-    cards.write(run, cards.beside(run / "model.keras") | {"training": training})
+    cards.write(run, models.beside(run / "model.keras") | {"training": training})
     (run / "model.tflite").write_text("not what the card says")
     with pytest.raises(ValueError, match="not the file that its card describes"):
         publishing.publish("thing", run)
@@ -76,7 +76,7 @@ def test_a_publication_that_fails_leaves_the_former_one_whole(tmp_path, monkeypa
 
 
 def test_table_and_file_entry(tmp_path):
-    text = cards.table([{"name": "a", "value": 0.123456, "count": 12345, "yes": True}])
+    text = results.table([{"name": "a", "value": 0.123456, "count": 12345, "yes": True}])
     assert text.splitlines() == ["name  value   count   yes", "a     0.1235  12,345  yes"]
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "x").write_bytes(b"12345")
@@ -93,5 +93,5 @@ def test_table_and_file_entry(tmp_path):
 def test_the_command_in_a_card_repeats_the_training():
     defaults = {"epochs": 5, "filters": (1, 2), "fast": True, "data_dir": None, "output": None, "resume": None}
     arguments = {"epochs": 7, "filters": [3, 4], "fast": False, "data_dir": "/x", "output": "/y", "resume": None}
-    assert cards.command("x", defaults, arguments) == "zoo train x --epochs 7 --filters 3 4 --no-fast"
-    assert cards.command("x", defaults, defaults) == "zoo train x"
+    assert runs.command("x", defaults, arguments) == "zoo train x --epochs 7 --filters 3 4 --no-fast"
+    assert runs.command("x", defaults, defaults) == "zoo train x"

@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_network_is_refused(save, tmp_path):
 @pytest.mark.parametrize("in_zip", [True, False], ids=["zip", "legacy"])
 def test_outputs_are_those_of_pytorch(in_zip, tmp_path):
     torch = pytest.importorskip("torch")
-    from recipes.benchmarks.alexnet import torch_alexnet
+    from recipes.benchmarks.torch_alexnet import torch_alexnet
 
     torch.manual_seed(0)
     network = torch_alexnet(1.0, 10).eval()

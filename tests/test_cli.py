@@ -16,7 +16,7 @@ from PIL import Image
 
 import zoo
 from recipes.__main__ import _parse, main
-from recipes.benchmarks import mnist_cnn as benchmarks
+from recipes.benchmarks import time_to_accuracy
 from recipes.data import images
 
 IMAGES = Path(__file__).parent / "images"
@@ -148,8 +148,8 @@ def test_the_published_model_reads_the_drawn_digits(capfd, tmp_path):
 
 
 def test_benchmark(capfd, digits_run, tmp_path, monkeypatch):
-    shorter = functools.partial(benchmarks._fast_training, epochs=1, share=1.0, augment=1.0)
-    monkeypatch.setattr(benchmarks, "_longer_cycle", shorter)
+    shorter = functools.partial(time_to_accuracy._fast_training, epochs=1, share=1.0, augment=1.0)
+    monkeypatch.setattr(time_to_accuracy, "_longer_cycle", shorter)
     status, answer, _ = run_json(
         capfd,
         "benchmark",

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import keras
@@ -13,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
 from recipes.alexnet import Estimator, representative
+from recipes.benchmarks.torch_alexnet import torch_works
 from zoo import export as exporting
 
 
@@ -65,15 +65,11 @@ def benchmark(
     result |= {"latency_ms": milliseconds, "bytes": sizes}
     if full:
         result["full_network"] = _full_network()
-    result |= cards.environment()
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"AlexNet of width {width:g}, batch {batch_size}, median of {rounds} rounds")
-    print(cards.table([speeds]))
-    timing.print_forms(milliseconds, sizes)
+    tables = [(f"AlexNet of width {width:g}, batch {batch_size}, median of {rounds} rounds", [speeds])]
+    tables += timing.form_tables(milliseconds, sizes)
     if full:
-        print("\nthe whole AlexNet, in a process of its own")
-        print(cards.table([result["full_network"]]))
-    return {**result, "output": folder}
+        tables.append(("the whole AlexNet, in a process of its own", [result["full_network"]]))
+    return results.benchmarked(folder, result, tables)
 
 
 def _speeds(width, batch_size, rounds, outputs=3):
@@ -88,130 +84,23 @@ def _speeds(width, batch_size, rounds, outputs=3):
     photo = tf.constant(x[:1])
     works = {"ours": (step, lambda: compiled(photo))}
     if importlib.util.find_spec("torch"):
-        works["torch"] = _torch_works(width, x, y)
-    turns = {name: [] for name in works}
-    for turn in range(rounds + 1):
-        for name, (train_step, _) in works.items():
-            start = time.perf_counter()
-            train_step()
-            if turn:  # the first round traces the graph
-                turns[name].append(batch_size / (time.perf_counter() - start))
+        works["torch"] = torch_works(width, x, y)
+    names = [("ours", "torch")] if "torch" in works else []
+    contenders = {name: lambda turn, step=step: step() for name, (step, _) in works.items()}
+    found = timing.in_turn(contenders, rounds, amount=batch_size, ratios=names)
     latency = timing.latencies({name: one for name, (_, one) in works.items()}, rounds=rounds)
-    speeds = {f"{name} images/s": float(np.median(values)) for name, values in turns.items()}
+    speeds = {f"{name} images/s": found[name] for name in works}
     speeds |= {f"{name} ms": value for name, value in latency.items()}
-    if "torch" in works:
-        ratios = [own / other for own, other in zip(turns["ours"], turns["torch"], strict=True)]
-        speeds["training, ours / torch"] = float(np.median(ratios))
+    if names:
+        speeds["training, ours / torch"] = found["ours / torch"]
         speeds["one photo, ours / torch"] = latency["torch"] / latency["ours"]
     return speeds
 
 
-def torch_alexnet(width, outputs):
-    """The one-column AlexNet in PyTorch: names and order of its weights are those of torchvision's."""
-    from torch import nn
-
-    one, two, three, four, five = (max(2, 2 * round(count * width / 2)) for count in (64, 192, 384, 256, 256))
-    units = max(2, 2 * round(2048 * width))
-
-    class Network(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.features = nn.Sequential(
-                nn.Conv2d(3, one, 11, stride=4, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-                nn.Conv2d(one, two, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-                nn.Conv2d(two, three, 3, padding=1), nn.ReLU(inplace=True),
-                nn.Conv2d(three, four, 3, padding=1), nn.ReLU(inplace=True),
-                nn.Conv2d(four, five, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-            )  # fmt: skip
-            self.avgpool = nn.AdaptiveAvgPool2d(6)
-            self.classifier = nn.Sequential(
-                nn.Dropout(0.5), nn.Linear(36 * five, units), nn.ReLU(inplace=True),
-                nn.Dropout(0.5), nn.Linear(units, units), nn.ReLU(inplace=True), nn.Linear(units, outputs),
-            )  # fmt: skip
-
-        def forward(self, x):
-            return self.classifier(self.avgpool(self.features(x)).flatten(1))
-
-    return Network()
-
-
-def _torch_works(width, x, y):
-    """(one step of training, one photo) of the same network in PyTorch."""
-    import torch
-    from torch import nn
-
-    network = torch_alexnet(width, y.shape[1])
-    optimizer = torch.optim.SGD(network.parameters(), 0.001, momentum=0.9)
-    images, targets = torch.tensor(x.transpose(0, 3, 1, 2)), torch.tensor(y)
-    one = images[:1].clone()
-
-    def step():
-        network.train()
-        optimizer.zero_grad()
-        nn.functional.mse_loss(network(images), targets).backward()
-        optimizer.step()
-
-    def photo():
-        network.eval()
-        with torch.no_grad():
-            network(one)
-
-    return step, photo
-
-
 def _full_network():
     """Seconds and memory of the whole AlexNet, measured in a process of its own."""
-    code = "import json; from recipes.benchmarks import alexnet; print(json.dumps(alexnet.measure_full_network()))"
-    root = Path(__file__).parents[2]
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    command = [sys.executable, "-m", "recipes.benchmarks.full_alexnet"]
+    child = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     if child.returncode:
         raise ValueError(f"the whole AlexNet could not be measured: {child.stderr.strip().splitlines()[-1:]}")
     return json.loads(child.stdout.splitlines()[-1])
-
-
-def measure_full_network(batch_size=16, **options):
-    """Builds AlexNet of 2012 with 1000 classes, trains one step, converts it to TFLite and runs that once.
-
-    Returns:
-        Seconds of each step, the bytes of the file, and the most memory in bytes of this process and its converter.
-    """
-    seconds = {}
-
-    def timed(name, work):
-        start = time.perf_counter()
-        result = work()
-        seconds[f"{name} seconds"] = round(time.perf_counter() - start, 2)
-        return result
-
-    random = np.random.default_rng(0)
-    model = timed("build", lambda: zoo.alexnet(**options))
-    x = random.random((batch_size, *model.input_shape[1:]), np.float32)
-    y = np.eye(model.output_shape[-1], dtype=np.float32)[random.integers(0, model.output_shape[-1], batch_size)]
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "categorical_crossentropy", jit_compile=False)
-    loss = timed(f"first step of {batch_size} images,", lambda: float(model.train_on_batch(x, y)))
-    timed("next step,", lambda: model.train_on_batch(x, y))
-    with tempfile.TemporaryDirectory() as folder:
-        path = timed("conversion", lambda: exporting.export(model, Path(folder, "alexnet.tflite")))
-        size, run = path.stat().st_size, exporting.load(path)
-        pixels = np.uint8(255 * x[:1])
-        found = timed("first run", lambda: run(image=pixels))["probabilities"]
-        timed("next run", lambda: run(image=pixels))
-    difference = float(np.abs(found - model(pixels / np.float32(255), training=False)).max())
-    return {
-        "parameters": model.count_params(),
-        **seconds,
-        "loss": loss,
-        "max difference": difference,
-        "tflite bytes": size,
-        "memory bytes": _peak_memory("RUSAGE_SELF"),
-        "converter memory bytes": _peak_memory("RUSAGE_CHILDREN"),
-    }
-
-
-def _peak_memory(whose):
-    """Most bytes that this process or its children have held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(getattr(resource, whose)).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,8 +1,6 @@
 """Speed of the DCGAN: training beside the form of Keras's guide, and all forms of a generator."""
 
-import json
 import tempfile
-import time
 from pathlib import Path
 
 import keras
@@ -10,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.dcgan import Sampler, datasets, representative
 from zoo import export as exporting
@@ -65,13 +63,9 @@ def benchmark(
         "images_per_second": speeds,
         "latency_ms": milliseconds,
         "bytes": sizes,
-        **cards.environment(),
     }
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"training on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds")
-    print(cards.table([speeds]))
-    timing.print_forms(milliseconds, sizes)
-    return {**result, "output": folder}
+    title = f"training on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds"
+    return results.benchmarked(folder, result, [(title, [speeds]), *timing.form_tables(milliseconds, sizes)])
 
 
 class _GuideGAN(keras.Model):
@@ -112,8 +106,8 @@ def _training_speed(images, rounds, batch_size, steps):
     batch_size, steps, steps_per_execution = training.execution_plan(len(x), batch_size)
     array = 2 * (x / np.float32(255)) - 1
     shape = tuple(images.image_shape)
-    models, speeds = {}, {"guide": [], "ours": []}
-    for name in speeds:
+    models = {}
+    for name in ("guide", "ours"):
         keras.utils.set_random_seed(0)
         generator, discriminator = zoo.dcgan.generator(shape), zoo.dcgan.discriminator(shape)
         optimizers = [keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2)]
@@ -123,21 +117,14 @@ def _training_speed(images, rounds, batch_size, steps):
         else:
             models[name] = zoo.DCGAN(generator, discriminator)
             models[name].compile(*optimizers, steps_per_execution=steps_per_execution)
-    for turn in range(rounds + 1):
-        for name, model in models.items():
-            start = time.perf_counter()
-            if name == "guide":
-                model.fit(array, batch_size=batch_size, verbose=0)
-            else:
-                stream = image_data.training_batches(
-                    x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
-                )
-                model.fit(
-                    stream.map(lambda image, label: 2 * image - 1), steps_per_epoch=steps, shuffle=False, verbose=0
-                )
-            if turn:  # the first round traces the graph
-                speeds[name].append(steps * batch_size / (time.perf_counter() - start))
-    ratios = [ours / guide for ours, guide in zip(speeds["ours"], speeds["guide"], strict=True)]
-    return {name: float(np.median(values)) for name, values in speeds.items()} | {
-        "ours / guide": float(np.median(ratios))
-    }
+
+    def pipeline(turn):
+        stream = image_data.training_batches(
+            x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
+        )
+        stream = stream.map(lambda image, label: 2 * image - 1)
+        models["ours"].fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
+
+    guide = models["guide"]
+    contenders = {"guide": lambda turn: guide.fit(array, batch_size=batch_size, verbose=0), "ours": pipeline}
+    return timing.in_turn(contenders, rounds, amount=steps * batch_size, ratios=[("ours", "guide")])

@@ -1,15 +1,13 @@
 """Speed of the denoiser: training beside plain `fit`, and all forms of a model beside classical filters."""
 
-import json
 import tempfile
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
 import zoo
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
 from recipes.data import noise as noises
 from recipes.denoising_autoencoder import Restorer, datasets, representative
 from zoo import export as exporting
@@ -55,12 +53,9 @@ def benchmark(
             representative_data=representative_data,
             endpoints=exporting.pixels_endpoint(restorer.model),
         )
-    result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes, **cards.environment()}
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"training on {clean.name}, the classic network at batch 64, images/s")
-    print(cards.table([speeds]))
-    timing.print_forms(milliseconds, sizes)
-    return {**result, "output": folder}
+    result = {"images_per_second": speeds, "latency_ms": milliseconds, "bytes": sizes}
+    title = f"training on {clean.name}, the classic network at batch 64, images/s"
+    return results.benchmarked(folder, result, [(title, [speeds]), *timing.form_tables(milliseconds, sizes)])
 
 
 def _training_speed(clean, rounds, images, batch_size=64):
@@ -71,24 +66,21 @@ def _training_speed(clean, rounds, images, batch_size=64):
     batch_size, steps, steps_per_execution = training.execution_plan(len(clean), batch_size)
     ours.compile("adam", "mse", steps_per_execution=steps_per_execution)
     epochs = max(1, images // len(clean))
-    speeds = {"classic": [], "ours": []}
     target = clean / np.float32(255)
     noisy = np.clip(target + 0.5 * np.random.default_rng(0).standard_normal(target.shape, np.float32), 0, 1)
-    for turn in range(rounds + 1):
-        start = time.perf_counter()
-        classic.fit(noisy, target, batch_size=batch_size, epochs=epochs, verbose=0)
-        middle = time.perf_counter()
+
+    def pipeline(turn):
         stream = noises.training_batches(
             clean, kind="gaussian", low=0.05, high=0.6, batch_size=batch_size, steps=steps, epochs=epochs, seed=turn
         )
         ours.fit(stream, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
-        if turn:  # the first round traces the graph
-            speeds["classic"].append(epochs * len(clean) / (middle - start))
-            speeds["ours"].append(epochs * steps * batch_size / (time.perf_counter() - middle))
-    ratios = [own / plain for own, plain in zip(speeds["ours"], speeds["classic"], strict=True)]
-    return {name: float(np.median(values)) for name, values in speeds.items()} | {
-        "ours / classic": float(np.median(ratios))
+
+    contenders = {
+        "classic": lambda turn: classic.fit(noisy, target, batch_size=batch_size, epochs=epochs, verbose=0),
+        "ours": pipeline,
     }
+    amount = {"classic": epochs * len(clean), "ours": epochs * steps * batch_size}
+    return timing.in_turn(contenders, rounds, amount=amount, ratios=[("ours", "classic")])
 
 
 def _classic_network(image_shape):

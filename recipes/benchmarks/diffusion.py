@@ -1,17 +1,15 @@
 """Speed of the diffusion model: training beside the plain form, sampling beside a Python loop and a long chain."""
 
-import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import zoo
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
+from recipes.benchmarks.plain_diffusion import PlainDiffusion, PlainNormalization, python_loop
 from recipes.data import images as image_data
 from recipes.diffusion import Generator, datasets
 from zoo import export as exporting
@@ -55,6 +53,7 @@ def benchmark(
     seconds = _sampling_speed(generator.model, count, steps, rounds)
     speeds = _training_speed(generator.model, images, rounds, batch_size, training_steps)
     latencies = _latencies(generator, steps)
+    memory = timing.peak_memory()
     result = {
         "metrics": {"images_per_second": count / seconds["compiled loop"]},
         "baselines": {
@@ -63,99 +62,32 @@ def benchmark(
         "sampling_seconds": seconds,
         "training_images_per_second": speeds,
         "latency_ms": latencies,
-        "peak_memory_mb": _peak_memory(),
-        **cards.environment(),
+        "peak_memory_mb": memory and memory / 1024**2,
     }
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"{count} images by {steps} steps of dpm_solver++, seconds, median of {rounds} rounds")
-    print(cards.table([seconds]))
-    print(f"\ntraining on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds")
-    print(cards.table([speeds]))
-    print(f"\none image by {steps} steps, ms")
-    print(cards.table([latencies]))
-    if result["peak_memory_mb"]:
-        print(f"\npeak memory of this process {result['peak_memory_mb']:.0f} MB")
-    print(f"\nfigures are in {folder}")
-    return {**result, "output": folder}
+    tables = [
+        (f"{count} images by {steps} steps of dpm_solver++, seconds, median of {rounds} rounds", [seconds]),
+        (f"training on {images.name} at batch {batch_size}, images/s, median of {rounds} rounds", [speeds]),
+        (f"one image by {steps} steps, ms", [latencies]),
+    ]
+    if memory:
+        tables.append(("memory", [{"peak of this process, MB": round(result["peak_memory_mb"])}]))
+    return results.benchmarked(folder, result, tables)
 
 
 def _sampling_speed(model, count, steps, rounds):
     """Seconds for `count` images: our loop, the same steps one `predict` at a time, and every step of DDPM."""
     labels = None if model.num_classes is None else np.arange(count, dtype=np.int32) % model.num_classes
-    network, path = model.averaged().network, zoo.samplers.levels(model.timesteps, steps)
-
-    def python_loop():
-        image = np.random.default_rng(0).standard_normal((count, *model.image_shape)).astype(np.float32)
-        table = zoo.samplers.coefficients(model.signal[path], model.noise[path], "ddim").astype(np.float32)
-        for row, level in zip(table, path[:-1], strict=True):
-            inputs = [image, np.full(count, level / model.timesteps, np.float32)]
-            prediction = network.predict([*inputs, *([] if labels is None else [labels])], verbose=0)
-            signal, noise = np.float32(model.signal[level]), np.float32(model.noise[level])
-            guess = {
-                "noise": lambda p=prediction, s=signal, n=noise, x=image: (x - n * p) / s,
-                "x0": lambda p=prediction: p,
-                "v": lambda p=prediction, s=signal, n=noise, x=image: s * x - n * p,
-            }[model.objective]()
-            image = row[0] * image + row[1] * guess.clip(-1, 1)
-        return image
-
-    sides = {"compiled loop": lambda: model.generate(count, labels, steps=steps, seed=0), "python loop": python_loop}
-    turns = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            if turn:  # the first round traces the graph
-                turns[name].append(time.perf_counter() - start)
-    seconds = {name: float(np.median(values)) for name, values in turns.items()}
+    sides = {
+        "compiled loop": lambda turn: model.generate(count, labels, steps=steps, seed=0),
+        "python loop": lambda turn: python_loop(model, count, labels, steps),
+    }
+    seconds = timing.in_turn(sides, rounds, ratios=[("python loop", "compiled loop")])
+    seconds["python loop / ours"] = seconds.pop("python loop / compiled loop")
     model.generate(count, labels, steps=2, sampler="ddpm", seed=0)  # traces
     start = time.perf_counter()
     model.generate(count, labels, steps=model.timesteps, sampler="ddpm", seed=0)
     seconds["ddpm, all steps"] = time.perf_counter() - start
-    pairs = zip(turns["python loop"], turns["compiled loop"], strict=True)
-    return seconds | {
-        "python loop / ours": float(np.median([slow / fast for slow, fast in pairs])),
-        "all steps / ours": seconds["ddpm, all steps"] / seconds["compiled loop"],
-    }
-
-
-class _PlainNormalization(keras.layers.GroupNormalization):
-    """Keras's own, with the embedding's factor and offset applied after it."""
-
-    def call(self, inputs, factor=None, offset=None):
-        x = super().call(inputs)
-        return x if factor is None else x * factor[:, None, None] + offset[:, None, None]
-
-
-class _PlainDiffusion(keras.Model):
-    """The form of the Keras examples: a network and its averaged twin, updated layer by layer in `train_step`."""
-
-    def __init__(self, network, model):
-        super().__init__()
-        self.network, self.twin = network, keras.models.clone_model(network)
-        self.twin.set_weights(network.get_weights())
-        self.signal, self.noise = (tf.constant(share, tf.float32) for share in (model.signal, model.noise))
-        self.timesteps, self.objective, self.num_classes = model.timesteps, model.objective, model.num_classes
-        self.built = True
-
-    def train_step(self, data):
-        images, labels = data if self.num_classes else (data, None)
-        count = tf.shape(images)[0]
-        level = tf.random.uniform((count,), 1, self.timesteps + 1, tf.int32)
-        noise = tf.random.normal(tf.shape(images))
-        signal, share = (tf.reshape(tf.gather(table, level), (-1, 1, 1, 1)) for table in (self.signal, self.noise))
-        target = {"noise": noise, "x0": images, "v": signal * noise - share * images}[self.objective]
-        inputs = [signal * images + share * noise, tf.cast(level, tf.float32) / self.timesteps]
-        if self.num_classes:
-            hidden = tf.random.uniform((count,)) < 0.1
-            inputs.append(tf.where(hidden, self.num_classes, labels))
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(self.network(inputs, training=True) - target))
-        gradients = tape.gradient(loss, self.network.trainable_weights)
-        self.optimizer.apply(gradients, self.network.trainable_weights)
-        for weight, average in zip(self.network.weights, self.twin.weights, strict=True):
-            average.assign(0.999 * average + 0.001 * weight)
-        return {"loss": loss}
+    return seconds | {"all steps / ours": seconds["ddpm, all steps"] / seconds["compiled loop"]}
 
 
 def _training_speed(model, images, rounds, batch_size, steps):
@@ -166,34 +98,27 @@ def _training_speed(model, images, rounds, batch_size, steps):
     array = 2 * (x / np.float32(255)) - 1
 
     def plain_layer(layer):
-        kind = _PlainNormalization if isinstance(layer, keras.layers.GroupNormalization) else type(layer)
+        kind = PlainNormalization if isinstance(layer, keras.layers.GroupNormalization) else type(layer)
         return kind.from_config(layer.get_config())
 
-    plain = _PlainDiffusion(keras.models.clone_model(model.network, clone_function=plain_layer), model)
+    plain = PlainDiffusion(keras.models.clone_model(model.network, clone_function=plain_layer), model)
     settings = {name: getattr(model, name) for name in ("schedule", "timesteps", "shift", "objective", "min_snr_gamma")}
     ours = zoo.Diffusion(
         keras.models.clone_model(model.network), **settings, label_dropout=0.1 if model.num_classes else 0.0
     )
     plain.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     ours.compile(keras.optimizers.Adam(1e-3), steps_per_execution=steps_per_execution, jit_compile=False)
-    speeds = {"plain": [], "ours": []}
-    for turn in range(rounds + 1):
-        for name, values in speeds.items():
-            start = time.perf_counter()
-            if name == "plain":
-                plain.fit(array, y if model.num_classes else None, batch_size=batch_size, verbose=0)
-            else:
-                stream = image_data.training_batches(
-                    x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
-                )
-                stream = stream.map(lambda image, label: (2 * image - 1, label) if model.num_classes else 2 * image - 1)
-                ours.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
-            if turn:  # the first round traces the graph
-                values.append(steps * batch_size / (time.perf_counter() - start))
-    ratios = [ours / plain for ours, plain in zip(speeds["ours"], speeds["plain"], strict=True)]
-    return {name: float(np.median(values)) for name, values in speeds.items()} | {
-        "ours / plain": float(np.median(ratios))
-    }
+
+    def pipeline(turn):
+        stream = image_data.training_batches(
+            x, y, num_classes=None, batch_size=batch_size, steps=steps, epochs=1, seed=turn
+        )
+        stream = stream.map(lambda image, label: (2 * image - 1, label) if model.num_classes else 2 * image - 1)
+        ours.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
+
+    target = y if model.num_classes else None
+    contenders = {"plain": lambda turn: plain.fit(array, target, batch_size=batch_size, verbose=0), "ours": pipeline}
+    return timing.in_turn(contenders, rounds, amount=steps * batch_size, ratios=[("ours", "plain")])
 
 
 def _latencies(generator, steps):
@@ -216,12 +141,3 @@ def _latencies(generator, steps):
             form = Generator(path)
             functions[name.replace(".", " ")] = lambda form=form: form(1, seed=0, **sampling)
         return timing.latencies(functions, rounds=3)
-
-
-def _peak_memory():
-    """Most megabytes that this process has held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)

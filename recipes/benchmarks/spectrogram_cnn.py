@@ -1,15 +1,13 @@
 """Speed of the sound classifier: training beside plain `fit`, and all forms of a model on one sound."""
 
-import json
 import tempfile
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 from scipy import signal
 
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
 from recipes.data import audio
 from recipes.spectrogram_cnn import Classifier
 from zoo import export as exporting
@@ -59,17 +57,15 @@ def benchmark(
         "latency_ms": milliseconds,
         "real_time_factor": factors,
         "bytes": sizes,
-        **cards.environment(),
     }
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"pipeline on {sounds.name}, clips/s, median of {rounds} rounds")
-    print(cards.table([pipeline]))
-    print("\ntraining the network, clips/s, on spectrograms made beforehand in NumPy and with the front end inside")
-    print(cards.table([speeds]))
-    timing.print_forms(milliseconds, sizes)
-    print("\nseconds of sound per second of computing")
-    print(cards.table([{"form": form, "real-time factor": value} for form, value in factors.items()]))
-    return {**result, "output": folder}
+    forms = [{"form": form, "real-time factor": value} for form, value in factors.items()]
+    tables = [
+        (f"pipeline on {sounds.name}, clips/s, median of {rounds} rounds", [pipeline]),
+        ("training, clips/s, on spectrograms made beforehand in NumPy and with the front end inside", [speeds]),
+        *timing.form_tables(milliseconds, sizes),
+        ("seconds of sound per second of computing", forms),
+    ]
+    return results.benchmarked(folder, result, tables)
 
 
 def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
@@ -102,32 +98,23 @@ def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
         network.compile(
             keras.optimizers.AdamW(1e-3), "categorical_crossentropy", steps_per_execution=steps_per_execution
         )
-    count = repeat * steps * batch_size
-    turns = {
-        "spectrograms beforehand": lambda: inner.fit(
-            pictures, targets, batch_size=batch_size, epochs=repeat, verbose=0
-        ),
-        "front end inside": lambda: whole.fit(
-            stream(0.0), epochs=repeat, steps_per_epoch=steps, shuffle=False, verbose=0
-        ),
-        "with augmentation": lambda: whole.fit(
-            stream(1.0), epochs=repeat, steps_per_epoch=steps, shuffle=False, verbose=0
-        ),
-        "plain": lambda: sum(1 for _ in stream(0.0)),
-        "augmented": lambda: sum(1 for _ in stream(1.0)),
+
+    def fit(network, *data, **options):
+        return lambda turn: network.fit(*data, epochs=repeat, verbose=0, **options)
+
+    ours = {"steps_per_epoch": steps, "shuffle": False}
+    contenders = {
+        "spectrograms beforehand": fit(inner, pictures, targets, batch_size=batch_size),
+        "front end inside": lambda turn: fit(whole, stream(0.0), **ours)(turn),
+        "with augmentation": lambda turn: fit(whole, stream(1.0), **ours)(turn),
+        "plain": lambda turn: sum(1 for _ in stream(0.0)),
+        "augmented": lambda turn: sum(1 for _ in stream(1.0)),
     }
-    found = {name: [] for name in turns}
-    for turn in range(rounds + 1):
-        for name, work in turns.items():
-            start = time.perf_counter()
-            work()
-            if turn:  # the first round traces the graphs
-                found[name].append(count / (time.perf_counter() - start))
-    medians = {name: float(np.median(values)) for name, values in found.items()}
-    pairs = zip(found["front end inside"], found["spectrograms beforehand"], strict=True)
-    speeds = {name: medians[name] for name in list(turns)[:3]}
-    speeds["inside / beforehand"] = float(np.median([ours / classic for ours, classic in pairs]))
-    return {name: medians[name] for name in list(turns)[3:]}, speeds
+    pair = ("front end inside", "spectrograms beforehand")
+    found = timing.in_turn(contenders, rounds, amount=repeat * steps * batch_size, ratios=[pair])
+    speeds = {name: found[name] for name in list(contenders)[:3]}
+    speeds["inside / beforehand"] = found[" / ".join(pair)]
+    return {name: found[name] for name in list(contenders)[3:]}, speeds
 
 
 def _numpy_spectrogram(waveform, settings):

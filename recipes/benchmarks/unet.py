@@ -1,9 +1,7 @@
 """Speed of the U-Net: training beside the classic network in plain `fit`, and all forms of a model on one frame."""
 
-import json
 import math
 import tempfile
-import time
 from pathlib import Path
 
 import keras
@@ -11,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
 from recipes.data import masks as mask_data
 from recipes.unet import Segmenter, datasets, piece
 from zoo import export as exporting
@@ -71,14 +69,11 @@ def benchmark(
         "frame": list(frame.shape[1:3]),
         "latency_ms": milliseconds,
         "bytes": sizes,
-        **cards.environment(),
     }
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"training on {scenes.name}, batch {batch_size}, images/s, median of {rounds} rounds")
-    print(cards.table([speeds]))
-    print(f"\na frame of {FRAME[1]} x {FRAME[0]}, for the network {frame.shape[2]} x {frame.shape[1]}")
-    timing.print_forms(milliseconds, sizes)
-    return {**result, "output": folder}
+    (_, forms), files = timing.form_tables(milliseconds, sizes)
+    frame_title = f"a frame of {FRAME[1]} x {FRAME[0]}, for the network {frame.shape[2]} x {frame.shape[1]}"
+    title = f"training on {scenes.name}, batch {batch_size}, images/s, median of {rounds} rounds"
+    return results.benchmarked(folder, result, [(title, [speeds]), (frame_title, forms), files])
 
 
 def _frame(segmenter, scenes):
@@ -137,16 +132,11 @@ def _training_speeds(segmenter, scenes, rounds, images, batch_size):
         return networks[index].fit(streams[index], steps_per_epoch=steps, shuffle=False, verbose=0)
 
     names = ("document's network, arrays", "document's network, our pipeline", "this network, our pipeline")
-    found = [[] for _ in names]
-    for turn in range(rounds + 1):
-        for index in range(len(names)):
-            start = time.perf_counter()
-            fit(index)
-            if turn:  # the first round traces the graphs
-                found[index].append(len(y) / (time.perf_counter() - start))
-    ratios = np.array(found[1:]) / np.array(found[0])
-    return {
-        **{name: float(np.median(values)) for name, values in zip(names, found, strict=True)},
-        "pipeline / arrays": float(np.median(ratios[0])),
-        "this network / arrays": float(np.median(ratios[1])),
+    contenders = {name: lambda turn, index=index: fit(index) for index, name in enumerate(names)}
+    ratios = [(names[1], names[0]), (names[2], names[0])]
+    found = timing.in_turn(contenders, rounds, amount=len(y), ratios=ratios)
+    shown = {name: found[name] for name in names}
+    return shown | {
+        "pipeline / arrays": found[f"{names[1]} / {names[0]}"],
+        "this network / arrays": found[f"{names[2]} / {names[0]}"],
     }

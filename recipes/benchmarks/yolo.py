@@ -1,9 +1,7 @@
 """Speed of the detector: pipeline, training and all forms of a model, beside keras-cv's YOLOV8 of the same size."""
 
 import functools
-import json
 import tempfile
-import time
 from pathlib import Path
 
 import keras
@@ -11,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from recipes import cards, runs, timing, training
+from recipes import results, runs, timing, training
 from recipes.data import boxes as box_data
 from recipes.data import images
 from recipes.yolo import Finder, datasets
@@ -80,17 +78,15 @@ def benchmark(
         "batch_size": batch_size,
         "rounds": rounds,
         "parameters": {"model": finder.model.count_params(), "beside keras-cv": twin.count_params()},
-        **cards.environment(),
     }
-    cards.write_text(folder / "benchmark.json", json.dumps(result, indent=1))
-    print(f"pipeline on {boxes.name}, images/s, median of {rounds} rounds")
-    print(cards.table([pipeline]))
-    print("\ntraining, images/s" + ("" if other is not None else " (keras-cv is not installed: image-zoo[detection])"))
-    print(cards.table([speeds]))
-    timing.print_forms(milliseconds, sizes)
-    print("\nframes per second")
-    print(cards.table([{"form": form, "frames/s": value} for form, value in frames.items()]))
-    return {**result, "output": folder}
+    missing = "" if other is not None else " (keras-cv is not installed: image-zoo[detection])"
+    tables = [
+        (f"pipeline on {boxes.name}, images/s, median of {rounds} rounds", [pipeline]),
+        (f"training, images/s{missing}", [speeds]),
+        *timing.form_tables(milliseconds, sizes),
+        ("frames per second", [{"form": form, "frames/s": value} for form, value in frames.items()]),
+    ]
+    return results.benchmarked(folder, result, tables)
 
 
 def _pipeline_speed(split, rounds, batch_size, count=96):
@@ -98,18 +94,14 @@ def _pipeline_speed(split, rounds, batch_size, count=96):
     batch_size, steps, _ = training.execution_plan(len(split), batch_size)
     epochs = max(1, count // (steps * batch_size))
     steps = min(steps, max(1, count // batch_size))
-    found = {"with mosaic": [], "without": []}
-    for turn in range(rounds + 1):
-        for name, mosaic in (("with mosaic", 1.0), ("without", 0.0)):
-            batches = box_data.training_batches(
-                split, batch_size=batch_size, steps=steps, epochs=epochs, mosaic=mosaic, close_mosaic=0
-            )
-            start = time.perf_counter()
-            for _ in batches:
-                pass
-            if turn:  # the first round warms up
-                found[name].append(epochs * steps * batch_size / (time.perf_counter() - start))
-    return {name: float(np.median(values)) for name, values in found.items()}
+
+    def run(mosaic):
+        sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs}
+        for _ in box_data.training_batches(split, **sizes, mosaic=mosaic, close_mosaic=0):
+            pass
+
+    contenders = {"with mosaic": lambda turn: run(1.0), "without": lambda turn: run(0.0)}
+    return timing.in_turn(contenders, rounds, amount=epochs * steps * batch_size)
 
 
 def _training_speed(ours, other, split, rounds, batch_size, steps=8):
@@ -130,19 +122,13 @@ def _training_speed(ours, other, split, rounds, batch_size, steps=8):
         name: images.without_autotune(tf.data.Dataset.from_tensors((x, target)).cache().repeat(steps))
         for name, (_, target) in sides.items()
     }
-    found = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name in sorted(sides, reverse=turn % 2):
-            model, _ = sides[name]
-            start = time.perf_counter()
-            model.fit(batches[name], shuffle=False, verbose=0)
-            if turn:  # the first round traces the graphs
-                found[name].append(steps * batch_size / (time.perf_counter() - start))
-    speeds = {name: float(np.median(values)) for name, values in found.items()}
-    if other is not None:
-        pairs = zip(found["ours"], found["keras-cv"], strict=True)
-        speeds["ours / keras-cv"] = float(np.median([one / two for one, two in pairs]))
-    return speeds
+
+    def fit(name):
+        return lambda turn: sides[name][0].fit(batches[name], shuffle=False, verbose=0)
+
+    ratios = [] if other is None else [("ours", "keras-cv")]
+    contenders = {name: fit(name) for name in sides}
+    return timing.in_turn(contenders, rounds, amount=steps * batch_size, ratios=ratios)
 
 
 def _keras_cv_like(model):

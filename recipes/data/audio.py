@@ -60,7 +60,8 @@ class AudioDataset:
         return next(iter(self.splits.values()))[0].shape[1]
 
     def split(self, name):
-        """(waveforms, labels) of "train", "validation", "test" or "all"."""
+        """(waveforms, labels) of "train", "validation" (also "val"), "test" or "all"."""
+        name = {"val": "validation"}.get(name, name)
         if name == "all":
             waveforms, labels = zip(*self.splits.values(), strict=True)
             return np.concatenate(waveforms), np.concatenate(labels)

@@ -47,7 +47,8 @@ class ImageDataset:
         return next(iter(self.splits.values()))[0].shape[1:]
 
     def split(self, name):
-        """(images, labels) of "train", "validation", "test" or "all"."""
+        """(images, labels) of "train", "validation" (also "val"), "test" or "all"."""
+        name = {"val": "validation"}.get(name, name)
         if name == "all":
             images, labels = zip(*self.splits.values(), strict=True)
             return np.concatenate(images), np.concatenate(labels)

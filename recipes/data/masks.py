@@ -9,7 +9,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +17,6 @@ from PIL import Image
 from recipes.data import images as image_data
 
 IGNORE = 255
-Split = Literal["train", "validation", "val", "test", "all"]
 SPLITS = ("train", "validation", "test")
 MEMORY = 3e9  # bytes of a split above which large images are halved, unless a size is given
 LICENCES = {"camvid": "CC BY-NC 4.0", "cityscapes": "Cityscapes terms of use", "oxford_iiit_pet": "CC BY-SA 4.0"}

@@ -56,7 +56,8 @@ class PhotoDataset:
     skipped: tuple = field(default=())
 
     def split(self, name):
-        """(photos, targets or None) of "train", "validation", "test" or "all"."""
+        """(photos, targets or None) of "train", "validation" (also "val"), "test" or "all"."""
+        name = {"val": "validation"}.get(name, name)
         if name == "all":
             photos = np.concatenate(list(self.splits.values()))
             return photos, None if self.targets is None else np.concatenate(list(self.targets.values()))

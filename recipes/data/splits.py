@@ -5,6 +5,9 @@ walked, paired with each other and found by what a text calls them.
 import os
 import re
 from pathlib import Path, PureWindowsPath
+from typing import Literal
+
+Split = Literal["train", "validation", "val", "test", "all"]  # as an option; val is validation
 
 WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"}
 WORDS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
