@@ -193,6 +193,7 @@ def _card(photos, model, kind, strength):
             "licence": photos.licence,
             "splits": {name: len(part) for name, part in photos.splits.items()},
             "skipped_files": len(photos.skipped),
+            **({"left_out_files": photos.left_out} if photos.left_out else {}),
             "test_photos": photos.sources["test"],
         },
         "target": {"kind": kind, "strength": strength, "outputs": list(photo_data.OUTPUTS[kind])},

@@ -23,6 +23,7 @@ def dataset_entry(data):
         "licence": data.licence,
         "splits": {name: len(labels) for name, (_, labels) in data.splits.items()},
         "skipped_files": len(data.skipped),
+        **({"left_out_files": data.left_out} if getattr(data, "left_out", None) else {}),
     }
 
 

@@ -1,9 +1,10 @@
 """Files as they are given on a command line: named ones, and all of a folder."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
-from recipes.data import images, video
+from recipes.data import images, notes, splits, video
 
 
 def each(paths, reader, *, files, kinds, what, left_out):
@@ -16,7 +17,8 @@ def each(paths, reader, *, files, kinds, what, left_out):
         kinds: What a folder is looked through for, in words, such as "images (PNG, JPEG)".
         what: What one file has to be, in words, such as "an image".
         left_out: Dictionary that gets two lists of names: "skipped", the files of folders that could not be read, and
-            "failed", those that were named themselves, for which the command ends with status 1.
+            "failed", those that were named themselves, for which the command ends with status 1; and "left_out", how
+            many files of folders have another suffix.
 
     Yields:
         (path, what the reader gave).
@@ -24,12 +26,16 @@ def each(paths, reader, *, files, kinds, what, left_out):
     Raises:
         ValueError: If a folder has no such file, or none of the files could be read.
     """
-    left_out |= {"skipped": [], "failed": []}
+    left_out |= {"skipped": [], "failed": [], "left_out": {}}
     listed, found, error = [], False, None
     for path in map(Path, paths):
         inside = files(path) if path.is_dir() else [path]
         if not inside:
             raise ValueError(f"{path} has no {kinds}")
+        if path.is_dir():
+            others = set(splits.walk(path)) - set(inside)
+            counts = notes.left_out(path, [one for one in sorted(others) if not _ours(one)], kinds.split(" (")[0])
+            left_out["left_out"] = dict(Counter(left_out["left_out"]) + Counter(counts))
         listed += [(file, not path.is_dir()) for file in inside]
     for file, named in listed:
         try:
@@ -46,8 +52,13 @@ def each(paths, reader, *, files, kinds, what, left_out):
         raise error if len(listed) == 1 else ValueError(f"none of the {len(listed)} files is {what} that can be read")
 
 
+def _ours(path):
+    """Whether a file is a table or card that a command itself writes beside pictures."""
+    return path.name in ("predictions.json", "predictions.csv", "timeline.csv", "card.json", "evaluation.json")
+
+
 def read(paths, reader, **about):
-    """All files of `each` at once: ([(path, what the reader gave)], {"skipped": [...], "failed": [...]})."""
+    """All files of `each` at once: ([(path, what the reader gave)], what was left out)."""
     left_out = {}
     return list(each(paths, reader, **about, left_out=left_out)), left_out
 

@@ -1,11 +1,13 @@
 """A run: its arguments, its folder and history, and how an interrupted one goes on.
 
-A run writes into its folder: `config.json` at once, `history.csv` and `backup/` after each epoch, TensorBoard logs
-under `tensorboard/`; the recipe adds `model.keras`, the card and the pictures, and `backup/` goes when it is done.
+A run writes into its folder, which no other may use meanwhile: `config.json` at once, `history.csv` and `backup/` after
+each epoch, TensorBoard logs under `tensorboard/`; the recipe adds `model.keras`, the card and the pictures, and
+`backup/` goes when it is done.
 """
 
 import contextlib
 import csv
+import errno
 import functools
 import importlib.metadata
 import inspect
@@ -22,7 +24,9 @@ from pathlib import Path
 from recipes import cards, checkpoints
 
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
-FOLDERS = ("data_dir", "manual_dir", "output", "resume")
+FOLDERS = ("data_dir", "manual_dir", "output", "resume", "overwrite")  # which no card needs
+WRITTEN = ("config.json", "history.csv", "card.json", "model.keras", "dcgan.keras", "backup", "tensorboard")
+_locks = {}  # folders that this process trains in, to their open lock files
 
 
 def flat(arguments):
@@ -74,13 +78,20 @@ def resumable(train):
             arguments["setup"] = replace(arguments.get("setup", setup), **given)
         return train(**arguments)
 
+    def locked(arguments):
+        try:
+            return call(arguments)
+        finally:
+            _unlock()
+
     @functools.wraps(train)
     def wrapper(**given):
         arguments = defaults | flat(given)
         if unknown := set(arguments) - set(defaults):
             raise TypeError(f"train() got an unexpected keyword argument {min(unknown)!r}")
         if arguments["resume"] is None:
-            return call(arguments)
+            _refuse_a_run(arguments)
+            return locked(arguments)
         folder = Path(arguments["resume"])
         config = folder / "config.json"
         if not config.is_file():
@@ -93,9 +104,10 @@ def resumable(train):
         saved = _plain(defaults) | json.loads(config.read_text(encoding="utf-8"))
         for name, default in defaults.items():
             value = _plain(arguments[name])
-            if name not in ("resume", "output") and value not in (_plain(default), saved[name]):
+            if name not in ("resume", "output", "overwrite") and value not in (_plain(default), saved[name]):
                 raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={value}: leave it out")
-        return call({**saved, "resume": folder, "output": folder})
+        _lock(folder)
+        return locked({**saved, "resume": folder, "output": folder})
 
     wrapper.defaults = defaults
     return wrapper
@@ -121,13 +133,67 @@ def start(name, train, arguments):
         print(f"resuming {run.folder} after epoch {run.first_epoch}")
         return run
     folder = output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"])
+    _lock(folder)
+    _refuse_a_run(arguments)
+    for path in (folder / written for written in WRITTEN):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     run = Run(name, folder, arguments, train.defaults)
-    shutil.rmtree(run.backup, ignore_errors=True)
     run.backup.mkdir()
-    cards.write_text(
-        run.folder / "config.json", json.dumps({key: _plain(value) for key, value in arguments.items()}, indent=1)
-    )
+    config = {key: _plain(value) for key, value in arguments.items() if key != "overwrite"}
+    cards.write_text(run.folder / "config.json", json.dumps(config, indent=1))
     return run
+
+
+def _refuse_a_run(arguments):
+    """Refuses to train into the folder of another run."""
+    folder = arguments["output"]
+    if folder and Path(folder, "config.json").is_file() and not arguments["overwrite"]:
+        raise ValueError(
+            f"{folder} holds a run: --resume {folder} goes on with it, --overwrite begins anew in its place"
+        )
+
+
+def _lock(folder):
+    """Keeps other processes from training in a folder, until this one ends, is killed, or calls `_unlock`."""
+    key = Path(folder).resolve()
+    if key in _locks:
+        return
+    stream = open(key / ".lock", "a+", encoding="utf-8")  # noqa: SIM115, it stays open while the run goes on
+    try:
+        _try_lock(stream)
+    except OSError as error:
+        stream.seek(0)
+        process = stream.read().strip()
+        stream.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            raise ValueError(f"{folder} is being trained in by process {process}: give another --output") from None
+        return  # a file system without locks
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
+    _locks[key] = stream
+
+
+def _try_lock(stream):
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _unlock():
+    for folder, stream in list(_locks.items()):
+        with contextlib.suppress(OSError):
+            (folder / ".lock").unlink()
+        stream.close()
+        del _locks[folder]
 
 
 def output_folder(name, label, output=None):

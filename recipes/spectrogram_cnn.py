@@ -123,8 +123,10 @@ def train(
     epochs = epochs or 60
     sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
 
+    altered = {"augment": augment, "mixup": mixup, "noise": sounds.noise}
+
     def batches(first_epoch):
-        return audio.training_batches(x, y, **about, **sizes, first_epoch=first_epoch, augment=augment, mixup=mixup)
+        return audio.training_batches(x, y, **about, **sizes, first_epoch=first_epoch, **altered)
 
     with strategy.scope(), training.precision(setup.precision):
         # network
@@ -296,7 +298,7 @@ def predict(
     window = classifier.seconds if window is None else window
     if window > classifier.seconds:
         raise ValueError(f"window is at most the model's {classifier.seconds:g} seconds, got {window:g}")
-    found, left_out = [], {"skipped": [], "failed": []}
+    found, left_out = [], {"skipped": [], "failed": [], "left_out": {}}
     if paths:  # else the microphone alone
         kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
         found, left_out = inputs.read(paths, audio.read_channels, files=audio.files, kinds=kinds, what="a sound")
@@ -310,6 +312,8 @@ def predict(
             soundfile.write(partial, *found[-1][1], format="WAV")
     predictions, taken = [], set()
     for path, (waveform, rate) in found:
+        if (channel or classifier.channel) == "first":
+            audio.tell_silence(waveform, path)
         heard = audio.one_channel(waveform, channel or classifier.channel)
         mono = audio.resample(heard, rate, classifier.sample_rate)
         pcm = audio.fit(mono, classifier.samples)

@@ -34,6 +34,7 @@ class Setup:
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder of the run; by default a new one, runs/RECIPE/TIME-DATASET.
         resume: Folder of a run that was interrupted; it goes on with its own arguments.
+        overwrite: Whether `output` may be the folder of a former run, which is lost.
     """
 
     seed: int = 0
@@ -44,6 +45,7 @@ class Setup:
     manual_dir: Path | None = None
     output: Path | None = None
     resume: Path | None = None
+    overwrite: bool = False
 
 
 def named(arguments, *names):

@@ -316,10 +316,15 @@ def predict(
             listed = [_named(found, finder.labels)]
             size = [source.width, source.height]
             predictions.append({"file": str(path), "size": size, "detections": listed[0], "picture": str(target)})
-        rows += [{"file": str(path), "frame": number, **row} for number, one in enumerate(listed) for row in one]
+        times = predictions[-1].get("seconds", [0.0])
+        rows += [
+            {"file": str(path), "frame": number, "seconds": times[number], **row}
+            for number, one in enumerate(listed)
+            for row in one
+        ]
     frames = sum(one.get("frames", 1) for one in predictions)
     rate = frames / max(time.perf_counter() - begun, 1e-9)
-    columns = ("file", "frame", "class", "confidence", "left", "top", "right", "lower")
+    columns = ("file", "frame", "seconds", "class", "confidence", "left", "top", "right", "lower")
     results.write_predictions(folder, predictions, rows, columns)
     if rows:
         print(results.table(rows[:40]))
@@ -519,10 +524,11 @@ def _latencies(finder, path, sides, images):
 def _video(path, frames, find, labels, folder, taken, seconds):
     """Writes a video or what a camera sees with the boxes of each frame, and gives its detections."""
     target = inputs.free_name(folder, Path(f"camera{path}") if isinstance(frames.source, int) else path, ".mp4", taken)
-    listed = []
+    listed, times = [], []
 
     def draw(frame, _):
         found = find(Image.fromarray(frame))
+        times.append(round(frames.time, 3))
         listed.append(_named(found, labels))
         return pictures.draw_boxes(frame, found, labels)
 
@@ -533,6 +539,7 @@ def _video(path, frames, find, labels, folder, taken, seconds):
         "size": list(frames.size),
         "frames": count,
         "frames_per_second": round(rate, 2),
+        "seconds": times,
         "detections": listed,
         "video": str(target),
         "problem": frames.problem,

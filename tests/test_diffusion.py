@@ -843,11 +843,11 @@ def test_wrong_input_is_one_clear_line(capfd, run, tmp_path, monkeypatch, argume
 def test_the_published_model_draws_what_is_asked_for():
     generator = diffusion.Generator("diffusion")
     judge = generation.Judge("auto", diffusion.datasets("digits"))
-    pixels, labels = generator(100, seed=5, **generator.way(20, "dpm_solver++", None))
+    pixels, labels = generator(100, seed=5, **generator.sampling(20, "dpm_solver++", None))
     answers = generation.answers(judge(pixels)[1], labels)
     assert answers["label_accuracy"] >= 0.95 and answers["confidence"] >= 0.9
     tflite = diffusion.Generator(zoo.pretrained.file("diffusion", "model.tflite"))
-    found = tflite(3, seed=5, **generator.way(20, "dpm_solver++", None))[0]
+    found = tflite(3, seed=5, **generator.sampling(20, "dpm_solver++", None))[0]
     assert np.abs(found.astype(int) - pixels[:3]).mean() < 4  # weights of 8 bits
     card = zoo.pretrained.card("diffusion")
     assert card["parameters"] <= 3_000_000 and card["metrics"]["label_accuracy"] >= 0.98

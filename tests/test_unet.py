@@ -47,8 +47,9 @@ def scene_run(few_scenes, tmp_path_factory):
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    for name in ("masks", "bars", "shares", "legend", "curves"):
-        monkeypatch.setattr(plots, name, lambda *arguments, **options: None)
+    for name in ("masks", "bars", "shares", "legend"):
+        monkeypatch.setattr(recipe.pictures, name, lambda *arguments, **options: None)
+    monkeypatch.setattr(plots, "curves", lambda *arguments, **options: None)
 
 
 def write_pairs(folder, image_folder="images", mask_folder="masks", count=6, size=(20, 30), labels=3, mode=None):

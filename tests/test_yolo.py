@@ -735,8 +735,8 @@ def test_a_set_of_tensorflow_datasets(pictures, monkeypatch):
     Builder.info.splits = {"train": None, "test": None}
     Builder.info.version = "1.0.0"
     Builder.info.redistribution_info = type("R", (), {"license": "CC0"})()
-    monkeypatch.setattr(data.data, "tfds_builder", lambda *_, **__: Builder)
-    monkeypatch.setattr(data.data, "download", lambda *_: None)
+    monkeypatch.setattr(data.image_data, "tfds_builder", lambda *_, **__: Builder)
+    monkeypatch.setattr(data.image_data, "download", lambda *_: None)
     monkeypatch.setattr(tfds, "as_numpy", lambda dataset: dataset)
     found = data.load("things", image_size=(64,))
     assert found.class_names == NAMES and found.licence == "CC0" and found.form == "tensorflow-datasets"
@@ -810,7 +810,7 @@ def test_classes_that_the_model_did_not_learn_are_left_out(learnt, pictures, cap
     assert status == 0 and found["images"] == 7 and found["faulty_boxes"] == left_out
     assert found["boxes"] == len(names) - names.count("star")
     assert [row["class"] for row in found["per_class"]] == ["disc", "square"]
-    monkeypatch.setattr(recipe.exports, "write", lambda *args, **kwargs: [])  # slow, and the same as in other tests
+    monkeypatch.setattr(recipe.exports, "write_all", lambda *args, **kwargs: [])  # slow, and the same as in other tests
     status, files, said = run_json(capfd, "export", "yolo", *options, "--output", tmp_path / "phone")
     assert status == 0 and files["faulty_boxes"] == left_out
     assert "left out: the model does not know star" in said

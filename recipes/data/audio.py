@@ -19,10 +19,30 @@ import soundfile
 import tensorflow as tf
 from scipy import signal
 
-from recipes.data import images, synthesis
+from recipes.data import images, notes, synthesis
+from recipes.data import splits as split_data
 from recipes.data.images import SPLITS, stream, without_autotune
+from recipes.data.splits import walk
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"}
+KINDS = "WAV, FLAC, OGG, MP3, AIFF and what else libsndfile opens"
+SUFFIXES = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".snd",
+    ".caf",
+    ".w64",
+    ".rf64",
+}
+NOISE = "_background_noise_"  # the folder of Speech Commands that is no class
+LISTS = {"validation": ("validation_list.txt",), "test": ("testing_list.txt", "test_list.txt")}  # its splits
 RATES = (4000, 192_000)
 LICENCES = {"spoken_digit": "CC BY-SA 4.0"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset sounds, or --dataset FOLDER of class/*.wav, or --manual-dir with its files"
@@ -44,6 +64,8 @@ class AudioDataset:
         version: Version as its publisher gives it, or "".
         licence: Licence as its publisher gives it, or "".
         skipped: Files that could not be read.
+        left_out: Suffix to number of the files of a folder that are no sounds by their suffix.
+        noise: int16 (samples,), recordings of noise alone to lay under the sounds of the training, or None.
     """
 
     name: str
@@ -54,6 +76,8 @@ class AudioDataset:
     version: str = ""
     licence: str = ""
     skipped: tuple = field(default=())
+    left_out: dict = field(default_factory=dict)
+    noise: np.ndarray | None = None
 
     @property
     def samples(self):
@@ -153,6 +177,8 @@ def read(path, sample_rate, channel="first"):
             more than two channels.
     """
     waveform, rate = read_channels(path)
+    if channel == "first":
+        tell_silence(waveform, path)
     return resample(one_channel(waveform, channel), rate, sample_rate)
 
 
@@ -169,7 +195,7 @@ def read_channels(path):
             Path(path).open("rb").close()
         except PermissionError:
             raise ValueError(f"{path} may not be read: permission denied") from None
-        raise ValueError(f"{path} is not a sound that can be read (WAV, FLAC, OGG, MP3, AIFF)") from error
+        raise ValueError(f"{path} is not a sound that can be read ({KINDS})") from error
     if not len(waveform):
         raise ValueError(f"{path} has no samples: its length is zero")
     if waveform.shape[1] > 2:
@@ -177,7 +203,30 @@ def read_channels(path):
     if not np.isfinite(waveform).all():
         raise ValueError(f"{path} has {(~np.isfinite(waveform)).sum():,} samples that are no numbers (NaN or infinite)")
     _check_rate(path, rate)
-    return waveform, rate
+    return _in_range(waveform, path), rate
+
+
+def _in_range(waveform, path):
+    """A waveform in [-1, 1]; a float file with the values of integers is divided by their range."""
+    peak = float(np.abs(waveform).max())
+    if peak <= 4:  # a mix that is too loud is clipped, as a loudspeaker does
+        if peak > 1.01:
+            notes.tell(path, "holds floats above 1: they are clipped")
+        return waveform
+    top = next((top for top in (2**15, 2**23, 2**31) if peak <= top), None)
+    if top is None:
+        raise ValueError(
+            f"{path} has samples up to {peak:g}: accepted are floats in [-1, 1], or integers of 16 to 32 bits"
+        )
+    notes.tell(path, f"holds floats far above 1: {top:,} is read as full scale")
+    return waveform / np.float32(top)
+
+
+def tell_silence(waveform, path):
+    """Says so where the first channel is silent and the second is not."""
+    loudness = np.sqrt(np.mean(np.square(waveform), axis=0))
+    if len(loudness) > 1 and loudness[0] < 1e-3 and loudness[1] > 30 * loudness[0]:
+        notes.tell(path, "has a silent first channel and a louder second one: --channel mix hears both")
 
 
 def one_channel(waveform, channel="first"):
@@ -219,9 +268,8 @@ def fit(waveform, samples, long="loudest"):
 
 
 def files(folder):
-    """Sound files below a folder, sorted, hidden ones left out."""
-    found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """Sound files below a folder, sorted, hidden ones left out; links to folders are followed."""
+    return [path for path in walk(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def speaker(name):
@@ -246,6 +294,7 @@ def training_batches(
     seed=0,
     augment=0.0,
     mixup=0.0,
+    noise=None,
 ):
     """One stream of all epochs, without an end between two: float32 waveforms in [-1, 1] and one-hot labels.
 
@@ -264,14 +313,18 @@ def training_batches(
         seed: Seed of order and augmentation.
         augment: Strength of the augmentation, 0 for none; see `alter`.
         mixup: Largest share of another sound that is laid over, 0 for none; see `mix`.
+        noise: int16 (any length,), recordings of noise alone; with `augment` a part of them is laid under most sounds.
     """
     with tf.device("cpu"):
         waveforms, labels = tf.constant(waveforms), tf.constant(labels, tf.int32)
+        if noise is not None:
+            noise = tf.constant(np.resize(noise, max(len(noise), waveforms.shape[1] + 1)) / np.float32(32768))
 
     def batch(step, chosen):
         x = tf.cast(tf.gather(waveforms, chosen), tf.float32) / 32768.0
         if augment:
             x = alter(x, [seed, step], sample_rate=sample_rate, strength=augment)
+            x = x if noise is None else lay_under(x, noise, [seed + 2, step])
         y = tf.one_hot(tf.gather(labels, chosen), num_classes)
         return mix(x, y, [seed + 1, step], mixup) if mixup else (x, y)
 
@@ -331,6 +384,29 @@ def alter(waveforms, seed, *, sample_rate, strength=1.0):
     level = tf.where(numbers[5] < 0.25, 0.0, tf.sqrt(power) * 10.0 ** (-drawn(6, 0.0, 45.0) / 20))
     noise = level * tf.where(numbers[9] < 0.7, cut, 1.0) * _coloured_noise(noise_seed, drawn(7, -1.0, 2.0), samples)
     return tf.clip_by_value((changed + noise) * 10.0 ** (drawn(8, -10.0, 10.0) / 20), -1.0, 1.0)
+
+
+def lay_under(waveforms, noise, seed):
+    """Lays a random part of a recording of noise under seven of ten sounds of a batch, as loud to 40 dB below.
+
+    Args:
+        waveforms: float32 (batch, samples) in [-1, 1].
+        noise: float32 (longer than samples,).
+        seed: Two integers.
+
+    Returns:
+        float32, same shape, in [-1, 1].
+    """
+    count, samples = tf.shape(waveforms)[0], waveforms.shape[1]
+    draw = tf.random.stateless_uniform((3, count, 1), seed)
+    starts = tf.cast(draw[0] * tf.cast(tf.shape(noise)[0] - samples, tf.float32), tf.int32)
+    parts = tf.gather(noise, starts + tf.range(samples))
+
+    def loudness(x):
+        return tf.sqrt(tf.reduce_mean(x * x, axis=1, keepdims=True))
+
+    gain = loudness(waveforms) / (loudness(parts) + 1e-6) * 10.0 ** (-2 * draw[1])
+    return tf.clip_by_value(waveforms + tf.where(draw[2] < 0.7, gain, 0.0) * parts, -1.0, 1.0)
 
 
 def mix(waveforms, targets, seed, strength):
@@ -422,8 +498,19 @@ def _load_sounds(sample_rate):
 
 
 def _load_folder(folder, sample_rate, channel):
-    roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()} or {"train": folder}
-    found = {split: [(path, _class_of(path, root)) for path in files(root)] for split, root in roots.items()}
+    listed = _listed_splits(folder)
+    roots = {"train": [folder]} if listed else split_data.roots(folder, lambda path: any(files(path)))
+    found = {}
+    for split, parts in roots.items():
+        for root in parts:
+            for path in files(root):
+                name = _class_of(path, root)
+                if name != NOISE:
+                    found.setdefault(listed.get(path, split), []).append((path, name))
+    others = [path for parts in roots.values() for root in parts for path in walk(root)]
+    lists = [name for names in LISTS.values() for name in names]
+    others = [path for path in others if path.suffix.lower() not in SUFFIXES and path.name not in lists]
+    left_out = notes.left_out(folder, [path for path in others if NOISE not in path.parts], "sounds")
     names = sorted({name for entries in found.values() for _, name in entries})
     if not names:
         raise ValueError(f"{folder} has no sounds: it should hold class/*.wav (or FLAC, OGG), or CLASS_*.wav")
@@ -441,7 +528,7 @@ def _load_folder(folder, sample_rate, channel):
                 print(f"skipped: {error}", file=sys.stderr)
                 return None
 
-        with ThreadPoolExecutor() as pool:
+        with notes.gathered(), ThreadPoolExecutor() as pool:
             waveforms = list(pool.map(read_or_none, entries))
         skipped += [str(path) for (path, _), waveform in zip(entries, waveforms, strict=True) if waveform is None]
         good = [(waveform, *entry) for waveform, entry in zip(waveforms, entries, strict=True) if waveform is not None]
@@ -453,7 +540,25 @@ def _load_folder(folder, sample_rate, channel):
     if not clips:
         raise ValueError(f"{folder} has no sound that can be read: {len(skipped)} files were skipped")
     about = {"name": folder.resolve().name, "class_names": tuple(names), "sample_rate": sample_rate}
-    return about | {"skipped": tuple(skipped)}, clips
+    noise = [pcm(read(path, sample_rate, channel)) for path in files(folder) if NOISE in path.parts]
+    if noise:
+        print(f"{folder}: {len(noise)} recordings of {NOISE} are laid under the sounds of the training")
+        about["noise"] = np.concatenate(noise)
+    return about | {"skipped": tuple(skipped), "left_out": left_out}, clips
+
+
+def _listed_splits(folder):
+    """Path to split as the lists of Speech Commands have it; nothing where there are none."""
+    found = {}
+    for split, names in LISTS.items():
+        for name in names:
+            if (folder / name).is_file():
+                for line in (folder / name).read_text(encoding="utf-8-sig").split("\n"):
+                    path = folder / line.strip().replace("\\", "/")
+                    if line.strip() and not path.is_file():
+                        raise ValueError(f"{folder / name} names {line.strip()}, which is not there")
+                    found[path] = split
+    return found
 
 
 def _class_of(path, root):

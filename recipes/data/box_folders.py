@@ -46,7 +46,7 @@ class Source:
 def read(folder, unlabelled, wanted):
     """The `Source` of a folder, whose form its files tell."""
     paths = walk(folder)
-    pictures = [path for path in paths if path.suffix.lower() in images.SUFFIXES]
+    pictures = [path for path in paths if images.is_image(path)]
     if not pictures:
         raise ValueError(f"{folder} has no images ({images.KINDS})")
     xml = [path for path in paths if path.suffix.lower() == ".xml"]
@@ -243,7 +243,7 @@ def _is_labels(path, stems):
         return False
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     words = [line.split() for line in lines if line.strip()]
-    if split_word(path.stem) and any(Path(row[-1]).suffix.lower() in images.SUFFIXES for row in words):
+    if split_word(path.stem) and any(images.is_image(row[-1]) for row in words):
         return False  # a list of pictures
     return path.stem in stems or any(len(row) == 5 and all(map(_is_number, row)) for row in words)
 
@@ -325,7 +325,7 @@ def _given_splits(folder, pictures, paths):
     entries = [entry for entry in entries if entry[0]]
     if not entries:
         lists = [path for path in paths if path.suffix == ".txt" and split_word(path.stem)]
-        lists = [path for path in lists if Path(_text(path).strip()).suffix.lower() in images.SUFFIXES]
+        lists = [path for path in lists if images.is_image(_text(path).strip())]
         entries = [(split_word(path.stem), str(path.relative_to(folder)), path, folder) for path in lists]
     given = {}
     for split, name, where, base in entries:

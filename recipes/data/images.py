@@ -4,7 +4,9 @@ A split is held in memory as uint8, already in the size of the network: the pipe
 transform per batch, and nothing is decoded twice.
 """
 
+import functools
 import logging
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,9 +16,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-SPLITS = ("train", "validation", "test")
-KINDS = "PNG, JPEG, BMP, GIF, WebP, TIFF"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+from recipes.data import notes
+from recipes.data import splits as split_data
+
+SPLITS = split_data.ORDER
+KINDS = "PNG, JPEG, BMP, GIF, WebP, TIFF and what else Pillow opens"
+STUBS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # Pillow knows their names and needs more
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset digits, or --dataset FOLDER of class/*.png, or --manual-dir with its files"
 
@@ -33,6 +38,7 @@ class ImageDataset:
         splits: Split name to (images, labels): uint8 (count, height, width, channels) and int32 (count,), which are
             all 0 where there are no labels.
         skipped: Files that could not be read.
+        left_out: Suffix to number of the files of a folder that are no images by their suffix.
     """
 
     name: str
@@ -41,6 +47,7 @@ class ImageDataset:
     version: str = ""
     licence: str = ""
     skipped: tuple = field(default=())
+    left_out: dict = field(default_factory=dict)
 
     @property
     def image_shape(self):
@@ -124,25 +131,69 @@ def read_tiles(path, input_shape, at_most=256):
 def open_image(path):
     """Opens an image file as a PIL image of its own size: turned upright, on white where transparent, 8 bits.
 
+    Values of more than 8 bits, and floats, are brought to 0 to 255 from the range that the file fits: 12 bits in 16, or
+    floats in [0, 1], are told.
+
     Raises:
-        ValueError: If the file is not an image.
+        ValueError: If the file is not an image, or one whose values are of no range that is known.
     """
     try:
         with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "TIFF", "PNG", "WEBP") else 1
+            largest = image.tag_v2.get(281) if image.format == "TIFF" else None  # MaxSampleValue
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
+            if image.mode == "F" or image.mode.startswith("I"):
+                image = Image.fromarray(_eight_bits(np.asarray(image), path, largest))
+            elif image.mode == "LAB":
+                image = _from_lab(image)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image.load()  # a file cut off in the middle is noticed here
-            return image
     except FileNotFoundError:
         raise ValueError(f"there is no image {path}") from None
     except PermissionError:
         raise ValueError(f"{path} may not be read: permission denied") from None
+    except Image.DecompressionBombError as error:
+        size, limit = (int(number) for number in re.findall(r"\d+", str(error))[:2])
+        raise ValueError(f"{path} has {size:,} pixels: at most {limit:,} are read") from None
+    except _Range as error:
+        raise ValueError(str(error)) from None
     except Exception as error:  # a damaged file meets its reader anywhere: struct, zlib, EXIF, ...
         raise ValueError(f"{path} is not an image that can be read ({KINDS})") from error
+    if frames > 1:
+        notes.tell(path, f"has {frames} pictures: the first one is read")
+    return image
+
+
+class _Range(Exception):
+    """Pixels of no range that is known."""
+
+
+def _eight_bits(values, path, largest=None):
+    """Pixels of more than 8 bits, or floats, as uint8; `largest` is the highest value where the file says it."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise _Range(f"{path} has pixels that are no numbers (NaN or infinite)")
+    if low < 0 or high > 65535:
+        accepted = "0 to 255, to 4,095 or to 65,535, or 0.0 to 1.0"
+        raise _Range(f"{path} has pixels from {low:g} to {high:g}: accepted are {accepted}")
+    tops = (1.0, 255, 65535) if values.dtype.kind == "f" else (255, 4095, 65535)
+    top = next(top for top in tops if (largest if largest and high <= largest <= 65535 else high) <= top)
+    if top == 65535:
+        return (np.float32(values) / 257).clip(0, 255).astype(np.uint8)
+    if high:
+        bits = {255: "16 bits of which 8 are used", 4095: "16 bits of which 12 are used"}
+        held = "floats" if values.dtype.kind == "f" else bits[top]
+        notes.tell(path, f"holds {held}: {top:,} is read as white")
+    return np.rint(np.float32(values) * (255 / top)).astype(np.uint8)
+
+
+def _from_lab(image):
+    from PIL import ImageCms
+
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
 
 
 def border(images):
@@ -188,10 +239,21 @@ def read_mask(mask, pictures, shape):
     return missing
 
 
+@functools.cache
+def suffixes():
+    """The suffixes of the files that Pillow opens here."""
+    Image.init()
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN.keys() - STUBS}
+
+
+def is_image(path):
+    """Whether a path has the suffix of an image that can be opened here."""
+    return Path(path).suffix.lower() in suffixes()
+
+
 def files(folder):
-    """Image files below a folder, sorted, hidden ones left out."""
-    found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """Image files below a folder, sorted, hidden ones left out; links to folders are followed."""
+    return [path for path in split_data.walk(folder) if is_image(path)]
 
 
 def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0):
@@ -366,22 +428,24 @@ def _load_digits(input_shape):
 
 
 def _load_folder(folder, input_shape, labelled, fit):
-    roots = {name: folder / name for name in SPLITS if (folder / name).is_dir()}
-    roots = roots or {"train": folder}
-    folders = [path for root in roots.values() for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
-    names = sorted({path.name for path in folders if files(path)})
+    roots = split_data.roots(folder, lambda path: any(files(path)), classes=labelled)
+    everything = [path for parts in roots.values() for root in parts for path in split_data.walk(root)]
+    folders = [path for parts in roots.values() for root in parts for path in root.iterdir() if path.is_dir()]
+    names = sorted({path.name for path in folders if path.name[0] != "." and files(path)})
+    other = notes.left_out(folder, [path for path in everything if not is_image(path)], "images")
     if not labelled and len(names) < 2:
         names = []
-        if not any(files(root) for root in roots.values()):
+        if not any(map(is_image, everything)):
             raise ValueError(f"{folder} has no images ({KINDS})")
     elif not names:
         raise ValueError(f"{folder} has no images: it should hold one folder per class, class/*.png or *.jpg")
     elif len(names) < 2:
         raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
     splits, skipped, sources = {}, [], None
-    input_shape = input_shape or _own_shape([path for root in roots.values() for path in files(root)])
-    for split, root in roots.items():
-        paths = [(path, label) for label, name in enumerate(names or ["."]) for path in files(root / name)]
+    input_shape = input_shape or _own_shape([path for path in everything if is_image(path)])
+    for split, parts in roots.items():
+        inner = [(root / name, label) for label, name in enumerate(names or ["."]) for root in parts]
+        paths = [(path, label) for inside, label in inner if inside.is_dir() for path in files(inside)]
 
         def read_or_none(entry):
             try:
@@ -391,7 +455,7 @@ def _load_folder(folder, input_shape, labelled, fit):
             except ValueError:
                 return None
 
-        with ThreadPoolExecutor() as pool:
+        with notes.gathered(), ThreadPoolExecutor() as pool:
             pieces = list(pool.map(read_or_none, paths))
         skipped += [str(path) for (path, _), piece in zip(paths, pieces, strict=True) if piece is None]
         good = [(piece, label) for (_, label), piece in zip(paths, pieces, strict=True) if piece is not None]
@@ -413,7 +477,7 @@ def _load_folder(folder, input_shape, labelled, fit):
             per = " per class" if names else ""
             raise ValueError(f"{few} has {counts.min()} readable images: the splits need {needed}{per}")
         splits = _complete(splits, sources)
-    return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped))
+    return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped), left_out=other)
 
 
 def _own_shape(paths):

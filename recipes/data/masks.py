@@ -7,7 +7,7 @@ per batch, for image and mask alike. A mask holds the number of the class, or `I
 import csv
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,20 @@ import tensorflow as tf
 from PIL import Image
 
 from recipes.data import images as image_data
+from recipes.data import notes
+from recipes.data import splits as split_data
 
 IGNORE = 255
-SPLITS = ("train", "validation", "test")
+ORIENTATIONS = {  # of EXIF, those that change more than nothing
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SPLITS = split_data.ORDER
 MEMORY = 3e9  # bytes of a split above which large images are halved, unless a size is given
 LICENCES = {"camvid": "CC BY-NC 4.0", "cityscapes": "Cityscapes terms of use", "oxford_iiit_pet": "CC BY-SA 4.0"}
 
@@ -73,6 +84,7 @@ class Classes:
         lookup: uint8 (256,): the class of each value in a file, `IGNORE` where it does not count.
         known: The values that a file may hold.
         by_colour: Colours of an RGB mask to class or `IGNORE`.
+        coloured: Whether the colours are those of the user, so that a palette of them speaks of classes.
     """
 
     names: tuple
@@ -80,6 +92,7 @@ class Classes:
     lookup: np.ndarray
     known: frozenset
     by_colour: dict = field(default_factory=dict)
+    coloured: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,48 +205,67 @@ def _load_folder(folder, name, size, channels, only):
         classes = camvid_classes()
     else:
         classes = read_classes(folder / "classes.csv")
+        classes = _two_values([pair for found in pairs.values() for pair in found], classes)
     name = name or folder.resolve().name
     size = size or _common_size([image for split in pairs.values() for image, _ in split], channels)
     splits, names = {}, {}
     for split, found in pairs.items():
-        with ThreadPoolExecutor() as pool:
+        with notes.gathered(), ThreadPoolExecutor() as pool:
             read = list(pool.map(lambda pair: fit(*read_pair(*pair, classes, channels), size), found))
         splits[split] = np.stack([image for image, _ in read]), np.stack([mask for _, mask in read])
         names[split] = [image.name for image, _ in found]
     splits, names = _complete(splits, names, only)
+    if "train" in splits:
+        absent = np.flatnonzero(np.bincount(splits["train"][1].ravel(), minlength=256)[: len(classes.names)] == 0)
+        if len(absent):
+            listed = ", ".join(classes.names[index] for index in absent)
+            print(f"warning: {name} has no pixel of {listed} in its training split", file=sys.stderr)
     return MaskDataset(name, classes.names, classes.colours, splits, names, licence=LICENCES.get(name, ""))
 
 
 def _pairs(folder, only):
     """(layout, split name to [(image, mask)]) of a folder."""
     wanted = [split for split in SPLITS if only in (None, split)]
-    aliases = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
     pairs = {}
     if (folder / "leftImg8bit").is_dir():
         for split in wanted:
-            for alias in aliases[split]:
-                _add(pairs, split, _pair_cityscapes(folder, alias))
+            for part in sorted((folder / "leftImg8bit").iterdir()):
+                if split_data.split_word(part.name) == split:
+                    _add(pairs, split, _pair_cityscapes(folder, part.name))
         return "cityscapes", pairs
-    if any((folder / f"{alias}annot").is_dir() for names in aliases.values() for alias in names):
-        for split in wanted:
-            for alias in aliases[split]:
-                if (folder / alias).is_dir() or (folder / f"{alias}annot").is_dir():
-                    _add(pairs, split, _pair_by_name(folder / alias, folder / f"{alias}annot"))
+    below = sorted(path for path in folder.iterdir() if path.is_dir())
+    splits = [(split_data.split_word(path.name), path) for path in below]
+    if any(path.name.endswith("annot") and split_data.split_word(path.name.removesuffix("annot")) for path in below):
+        for split, path in splits:
+            if split in wanted:
+                _add(pairs, split, _pair_by_name(path, folder / f"{path.name}annot"))
+        for path in below:
+            alone = path.name.removesuffix("annot")
+            if alone != path.name and split_data.split_word(alone) and not (folder / alone).is_dir():
+                raise ValueError(f"there is no folder {folder / alone}: images and masks are two folders side by side")
         return "camvid", pairs
-    if any((folder / alias / "images").is_dir() for names in aliases.values() for alias in names):
-        for split in wanted:
-            for alias in aliases[split]:
-                if (folder / alias).is_dir():
-                    _add(pairs, split, _pair_by_name(folder / alias / "images", folder / alias / "masks"))
+    if any(split and (path / "images").is_dir() for split, path in splits):
+        for split, path in splits:
+            if split in wanted:
+                _add(pairs, split, _pair_by_name(path / "images", path / "masks"))
         return "folders", pairs
     if (folder / "images").is_dir():
-        return "folders", {"train": _pair_by_name(folder / "images", folder / "masks")}
+        found = _pair_by_name(folder / "images", folder / "masks")
+        inside = {image: split_data.folder_split(image, folder / "images") for image, _ in found}
+        if set(inside.values()) == {None}:
+            return "folders", {"train": found}
+        if None in inside.values():
+            stray = next(image for image, split in inside.items() if split is None)
+            raise ValueError(f"{stray} is in no split, others of {folder / 'images'} are: put it into one of them")
+        for split in wanted:
+            _add(pairs, split, [pair for pair in found if inside[pair[0]] == split])
+        return "folders", pairs
     raise ValueError(f"{folder} has no images with masks: accepted are {LAYOUTS}")
 
 
 def _add(pairs, split, found):
     if found:
-        pairs[split] = found
+        pairs[split] = pairs.get(split, []) + found
 
 
 def _pair_by_name(image_folder, mask_folder):
@@ -295,12 +327,24 @@ def read_pair(image_path, mask_path, classes, channels=3):
             holds a value that is no class. It names the file.
     """
     image, mask = read_image(image_path, channels), read_mask(mask_path, classes)
+    turn = _turn(image_path)
+    if turn and image.shape[:2] != mask.shape and image.shape[:2] == mask.T.shape:
+        mask = np.asarray(Image.fromarray(mask).transpose(turn))
+        notes.tell(image_path, "is turned upright by its EXIF orientation, and its mask with it")
+    elif turn:
+        notes.tell(image_path, "is turned upright by its EXIF orientation; its mask is taken as it is")
     if image.shape[:2] != mask.shape:
         raise ValueError(
             f"{image_path} is {image.shape[1]} x {image.shape[0]}, its mask {mask_path} {mask.shape[1]} x "
             f"{mask.shape[0]}: they must have one size"
         )
     return image, mask
+
+
+def _turn(path):
+    """How the EXIF orientation of a file turns it, for `Image.transpose`, or None."""
+    with Image.open(path) as image:
+        return ORIENTATIONS.get(image.getexif().get(0x0112))
 
 
 def read_image(path, channels=3):
@@ -324,21 +368,72 @@ def read_mask(path, classes):
     """
     try:
         with Image.open(path) as image:
-            values = np.asarray(image.convert("L") if image.mode == "1" else image)
+            palette = image.mode in ("P", "PA")
+            colours = np.reshape(image.getpalette("RGB"), (-1, 3)) if palette else None
+            image = image.convert({"1": "L", "LA": "L", "PA": "P"}.get(image.mode, image.mode))  # no alpha
+            values = np.asarray(image)
     except FileNotFoundError:
         raise ValueError(f"there is no mask {path}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large a mask: {error}") from None
     except Exception as error:  # a damaged file meets its reader anywhere
         raise ValueError(f"{path} is not a mask that can be read (PNG, BMP, TIFF)") from error
     if values.ndim == 3:
         return _from_colours(values[..., :3].astype(np.int64), path, classes)
-    known = {*classes.known, IGNORE}
-    unknown = sorted(set(np.unique(values).tolist()) - known)
+    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
+        raise ValueError(
+            f"{path} holds {values[values != np.rint(values)][0]:g}, which is no class: classes are integers"
+        )
+    values = values.astype(np.int64)
+    found = np.unique(values)
+    if palette and classes.coloured and found.max(initial=0) < len(colours):
+        used = {tuple(colour) for colour in colours[found].tolist()}
+        if used <= set(classes.by_colour):  # the palette says which class each number is
+            return _from_colours(colours[values].astype(np.int64), path, classes)
+    unknown = sorted(set(found.tolist()) - {*classes.known, IGNORE})
     if unknown:
         raise ValueError(
             f"{path} holds {unknown[0]}, which is no class: accepted are {_ranges(classes.known)} "
             f"and {IGNORE} for pixels that do not count"
         )
     return classes.lookup[values]
+
+
+def _two_values(pairs, classes):
+    """Classes for masks that hold nothing but 0 and 255, as many tools write those of one object: 255 is class 1.
+
+    Raises:
+        ValueError: If there are not exactly two classes.
+    """
+    if IGNORE in classes.known or not pairs:
+        return classes
+
+    def values(pair):
+        try:
+            with Image.open(pair[1]) as image:
+                return (
+                    set(np.unique(np.asarray(image.convert("L"))).tolist()) if image.mode in ("1", "L", "LA") else {1}
+                )
+        except Exception:  # told when it is read
+            return set()
+
+    found = set()
+    with ThreadPoolExecutor() as pool:
+        for one in pool.map(values, pairs):
+            found |= one
+            if not found <= {0, IGNORE}:
+                return classes
+    if IGNORE not in found:
+        return classes
+    if len(classes.names) != 2 or classes.lookup[:2].tolist() != [0, 1]:
+        raise ValueError(
+            f"the masks hold only 0 and {IGNORE}, and classes.csv names {len(classes.names)} classes: for two classes "
+            f"{IGNORE} is read as the second one, else give each its value in the column label of classes.csv"
+        )
+    print(f"the masks hold only 0 and {IGNORE}: {IGNORE} is read as class 1, {classes.names[1]}", file=sys.stderr)
+    lookup = classes.lookup.copy()
+    lookup[IGNORE] = 1
+    return replace(classes, lookup=lookup, known=classes.known | {IGNORE})
 
 
 def _from_colours(values, path, classes):
@@ -384,7 +479,8 @@ def read_classes(path):
         palette = distinct_colours(len(rows))
         for row, colour in zip(rows, palette, strict=True):
             own = tuple(int(row[part]) for part in ("red", "green", "blue") if row.get(part))
-            row["colour"] = own if len(own) == 3 else colour
+            row["own"], row["colour"] = len(own) == 3, own if len(own) == 3 else colour
+        coloured = all(row["own"] for row in rows)
         rows.sort(key=lambda row: row["label"])
         labels, names = [row["label"] for row in rows], [row["name"] for row in rows]
         assert all(names) and all(0 <= label <= 255 for label in labels) and len(set(labels)) == len(labels)
@@ -404,16 +500,17 @@ def read_classes(path):
         [row["colour"] for row in counting],
         [row["label"] for row in counting],
         ignored=[(row["label"], row["colour"]) for row in rows if row not in counting],
+        coloured=coloured,
     )
 
 
-def _classes(names, colours, labels, ignored=()):
+def _classes(names, colours, labels, ignored=(), coloured=False):
     lookup = np.full(256, IGNORE, np.uint8)
     lookup[list(labels)] = np.arange(len(labels))
     by_colour = {tuple(colour): index for index, colour in enumerate(colours)}
     by_colour |= {tuple(colour): IGNORE for _, colour in ignored}
     known = frozenset([*labels, *(label for label, _ in ignored)])
-    return Classes(tuple(names), tuple(map(tuple, colours)), lookup, known, by_colour)
+    return Classes(tuple(names), tuple(map(tuple, colours)), lookup, known, by_colour, coloured)
 
 
 def distinct_colours(count):

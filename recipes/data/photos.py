@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recipes.data import images
+from recipes.data import images, notes
+from recipes.data import splits as split_data
 from zoo import color
 
 Target = Literal["shift", "gains", "angle"]
@@ -45,6 +46,7 @@ class PhotoDataset:
         version: Version as its publisher gives it, or "".
         licence: Licence as its publisher gives it, or "".
         skipped: Files that could not be read.
+        left_out: Suffix to number of the files of a folder that are no images by their suffix.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PhotoDataset:
     version: str = ""
     licence: str = ""
     skipped: tuple = field(default=())
+    left_out: dict = field(default_factory=dict)
 
     def split(self, name):
         """(photos, targets or None) of "train", "validation" (also "val"), "test" or "all"."""
@@ -336,7 +339,7 @@ def _read_all(paths, fit):
         except ValueError:
             return None
 
-    with ThreadPoolExecutor() as pool:
+    with notes.gathered(), ThreadPoolExecutor() as pool:
         found = list(pool.map(read_or_none, paths))
     good = [(photo, path) for photo, path in zip(found, paths, strict=True) if photo is not None]
     skipped = [str(path) for photo, path in zip(found, paths, strict=True) if photo is None]
@@ -346,10 +349,12 @@ def _read_all(paths, fit):
 
 
 def _folder(folder, fit, complete):
-    roots = {name: folder / name for name in images.SPLITS if images.files(folder / name)} or {"train": folder}
+    roots = split_data.roots(folder, lambda path: any(images.files(path)), classes=False)
+    everything = [path for parts in roots.values() for root in parts for path in split_data.walk(root)]
+    other = notes.left_out(folder, [path for path in everything if not images.is_image(path)], "images")
     splits, sources, skipped = {}, {}, []
-    for split, root in roots.items():
-        paths = images.files(root)
+    for split, parts in roots.items():
+        paths = [path for root in parts for path in images.files(root)]
         if not paths:
             raise ValueError(f"{folder} has no images ({images.KINDS})")
         photos, good, bad = _read_all(paths, fit)
@@ -360,7 +365,7 @@ def _folder(folder, fit, complete):
         raise ValueError(f"{folder} has no image that can be read: {len(skipped)} files were skipped")
     if complete and "train" in splits:
         splits, sources, _ = _cut(folder, splits, sources)
-    return PhotoDataset(folder.resolve().name, splits, sources, skipped=tuple(skipped))
+    return PhotoDataset(folder.resolve().name, splits, sources, skipped=tuple(skipped), left_out=other)
 
 
 def _cut(path, splits, sources, targets=None):
@@ -420,9 +425,10 @@ def _table(path, outputs, fit, complete):
                 values.append(np.nan)
             if not np.isfinite(values[-1]):
                 raise ValueError(f"{path}, line {line}: {chosen[one]} is not a number: {row[chosen[one]]!r}")
-        split = (row[columns["split"]] or "").strip().lower() if "split" in columns else "train"
-        if split not in images.SPLITS:
-            raise ValueError(f"{path}, line {line}: split is one of {', '.join(images.SPLITS)}, got {split!r}")
+        word = (row[columns["split"]] or "").strip() if "split" in columns else "train"
+        split = split_data.split_word(word)
+        if split is None:
+            raise ValueError(f"{path}, line {line}: split is one of {', '.join(split_data.WORDS)}, got {word!r}")
         try:
             splits.setdefault(split, []).append(read(file, fit))
         except ValueError as error:

@@ -4,11 +4,13 @@ walked, paired with each other and found by what a text calls them.
 
 import os
 import re
+import sys
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 Split = Literal["train", "validation", "val", "test", "all"]  # as an option; val is validation
 
+ORDER = ("train", "validation", "test")
 WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"}
 WORDS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 
@@ -16,6 +18,42 @@ WORDS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 def split_word(name):
     """ "train", "validation" or "test" for a word of the table in any case, else None."""
     return WORDS.get(str(name).lower())
+
+
+def roots(folder, holds, *, classes=True):
+    """The folders that hold the splits of a data set: {"train": [folders], ...}, all "train" where there are none.
+
+    A folder right below counts as a split by its name, in any case and form of the table. Where another one beside it
+    has no such name, it is a split only if it holds folders of its own: `bus/ train/ car/` are three classes.
+
+    Args:
+        folder: The data set.
+        holds: Function of a folder: whether there is a file of the wanted kind in or below it.
+        classes: Whether the folders hold one folder per class, which is then looked at as well.
+
+    Raises:
+        ValueError: If it cannot be told whether folders are classes or splits.
+    """
+    below = sorted(path for path in Path(folder).iterdir() if path.is_dir() and path.name[0] != "." and holds(path))
+    named = [path for path in below if split_word(path.name)]
+    others = [path for path in below if path not in named]
+    inner = {path: {sub.name for sub in path.iterdir() if sub.is_dir() and sub.name[0] != "."} for path in below}
+    if others and not all(inner[path] for path in named):
+        named, others = [], below
+    if named:
+        found = {name: [path for path in named if split_word(path.name) == name] for name in ORDER}
+        if others:
+            names = ", ".join(f"{path.name}/" for path in others)
+            print(f"left out of {folder}: {names}, which is no split beside {named[0].name}/", file=sys.stderr)
+        return {name: paths for name, paths in found.items() if paths}
+    shared = set.intersection(*inner.values()) if inner else set()
+    if classes and len(below) > 1 and len(shared) > 1:
+        same, names = ", ".join(sorted(shared)[:4]), ", ".join(path.name for path in below[:4])
+        raise ValueError(
+            f"the folders {names} of {folder} hold the same folders ({same}), so they may be splits and not classes: "
+            f"accepted names of splits are {', '.join(WORDS)}"
+        )
+    return {"train": [Path(folder)]}
 
 
 def split_in(name):

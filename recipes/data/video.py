@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.data.splits import walk
 from zoo.export import atomic
 
 KINDS = "MP4, MOV, AVI, MKV, WebM"
 SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}
+CLOCK = Fraction(1, 90_000)  # seconds of a tick, fine enough for every rate
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}  # name and format of a camera
 
 
@@ -22,7 +24,7 @@ def is_video(path):
 
 def files(folder):
     """The videos in a folder and the folders in it, in order."""
-    return sorted(path for path in Path(folder).rglob("*") if is_video(path))
+    return [path for path in walk(folder) if is_video(path)]
 
 
 class Reader:
@@ -31,6 +33,7 @@ class Reader:
     Attributes:
         rate: Frames per second.
         size: (width, height) of a frame.
+        time: Seconds from the first frame to the one that was given last.
         count: Frames that the file says to have; None where it does not say, and for a camera.
         problem: A line if the file ended before its time, once all frames are read; else None.
 
@@ -44,7 +47,7 @@ class Reader:
     def __init__(self, source):
         import av
 
-        self.source, self.problem = source, None
+        self.source, self.problem, self.time = source, None, 0.0
         self._av = av
         try:
             self._container = _open_camera(av, source) if isinstance(source, int) else av.open(str(source))
@@ -77,11 +80,14 @@ class Reader:
         self._container.close()
 
     def __iter__(self):
-        seen, cause = 1, None
+        seen, cause, begun = 1, None, self._first.time
         yield _upright(self._first)
         try:
             for frame in self._frames:
                 seen += 1
+                # a phone does not keep its rate: each frame has a time of its own
+                late = (seen - 1) / self.rate if None in (frame.time, begun) else frame.time - begun
+                self.time = max(self.time, late)
                 yield _upright(frame)
         except self._av.FFmpegError as error:
             cause = error.strerror
@@ -96,7 +102,7 @@ class Writer:
 
     Args:
         path: Where to write it.
-        rate: Frames per second.
+        rate: Frames per second, of frames that come without a time.
         size: (width, height); an odd side gets one more row or column, which H.264 needs.
 
     Raises:
@@ -117,11 +123,13 @@ class Writer:
         self._stream = self._container.add_stream("libx264", rate=Fraction(self.rate).limit_denominator(1001))
         self._stream.width, self._stream.height = (2 * math.ceil(side / 2) for side in self.size)
         self._stream.pix_fmt = "yuv420p"  # what every player shows
-        self._stream.options = {"crf": "21"}
+        self._stream.options = {"crf": "21", "x264-params": "force-cfr=1"}  # else players take the clock for the rate
+        self._stream.codec_context.time_base = CLOCK
+        self._written, self._last = 0, -1
         return self
 
-    def write(self, frame):
-        """Adds a frame, uint8 (height, width, 3).
+    def write(self, frame, time=None):
+        """Adds a frame, uint8 (height, width, 3), to be shown so many seconds after the start.
 
         Raises:
             ValueError: If it has another size.
@@ -131,6 +139,10 @@ class Writer:
         extra = self._stream.height - frame.shape[0], self._stream.width - frame.shape[1]
         frame = np.pad(frame, ((0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        seconds = self._written / self.rate if time is None else time
+        self._last = max(self._last + 1, round(seconds / CLOCK))
+        frame.pts, frame.time_base = self._last, CLOCK
+        self._written += 1
         self._container.mux(self._stream.encode(frame))
 
     def __exit__(self, *error):
@@ -156,7 +168,7 @@ def annotate(frames, target, draw, *, seconds=None):
     with Writer(target, frames.rate, frames.size) as out:
         try:
             for frame in frames:
-                out.write(draw(frame, rate))
+                out.write(draw(frame, rate), frames.time)
                 count, now = count + 1, time.perf_counter()
                 rate = max(1, count - 1) / max(now - begun, 1e-9)
                 if count == 1:
@@ -165,7 +177,7 @@ def annotate(frames, target, draw, *, seconds=None):
                     told = now
                     of = f" of {frames.count:,}" if frames.count else ""
                     print(f"\r{frames.source}: frame {count:,}{of}, {rate:.1f}/s ", end="", file=sys.stderr)
-                if seconds is not None and count >= seconds * frames.rate:
+                if seconds is not None and frames.time + 1 / frames.rate >= seconds:
                     break
         except KeyboardInterrupt:
             if not count or not isinstance(frames.source, int):

@@ -20,9 +20,12 @@ def atomic(path):
     """Gives a temporary name beside `path`, and moves what was written there to `path` if nothing failed.
 
     Raises:
-        ValueError: If `path` is a folder with anything but a SavedModel in it, which is not ours to replace.
+        ValueError: If `path` is a folder with anything but a SavedModel in it, which is not ours to replace, or its
+            folder is not there.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} to write {path.name} into")
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
         raise ValueError(f"{path} is a folder with other things in it: give another name")
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
