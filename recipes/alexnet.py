@@ -27,7 +27,7 @@ import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data import photos as photo_data
-from recipes.data.splits import Split
+from recipes.data.splits import Split, has_test
 from recipes.pictures import alexnet as pictures
 from zoo import color
 from zoo import export as exporting
@@ -422,7 +422,7 @@ class Estimator(models.TrainedModel):
         if split is None:
             trained = self.card.get("dataset", {})  # a folder has no version
             seen = trained.get("name") in (path.resolve().name, path.stem) and not trained.get("version")
-            own = path.suffix.lower() == ".csv" or (path.is_dir() and not image_data.files(path / "test"))
+            own = path.suffix.lower() == ".csv" or (path.is_dir() and not has_test(path))
             split = "all" if own and not seen else "test"
         options = {"target": self.kind, "data_dir": data_dir, "manual_dir": manual_dir}
         return photo_data.load(str(dataset), **options, complete=split != "all"), split

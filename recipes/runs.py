@@ -25,7 +25,7 @@ from recipes import cards, checkpoints
 
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
 FOLDERS = ("data_dir", "manual_dir", "output", "resume", "overwrite")  # which no card needs
-WRITTEN = ("config.json", "history.csv", "card.json", "model.keras", "dcgan.keras", "backup", "tensorboard")
+WRITTEN = ("history.csv", "card.json", "model.keras", "dcgan.keras", "backup", "tensorboard", "config.json")
 _locks = {}  # folders that this process trains in, to their open lock files
 
 
@@ -135,7 +135,8 @@ def start(name, train, arguments):
     folder = output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"])
     _lock(folder)
     _refuse_a_run(arguments)
-    for path in (folder / written for written in WRITTEN):
+    former = (folder / "config.json").is_file()  # a run, which is to be overwritten
+    for path in (folder / written for written in (WRITTEN if former else ["backup"])):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

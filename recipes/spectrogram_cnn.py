@@ -34,7 +34,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
 from recipes.data import audio
-from recipes.data.splits import Split
+from recipes.data.splits import Split, has_test
 from recipes.pictures import spectrogram_cnn as pictures
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
@@ -229,7 +229,7 @@ def evaluate(
     """
     classifier = Classifier(model)
     if split is None:
-        new = Path(dataset).is_dir() and not Path(dataset, "test").is_dir() and not classifier.has_heard(dataset)
+        new = Path(dataset).is_dir() and not has_test(dataset) and not classifier.has_heard(dataset)
         split = "all" if new and split_by == "class" else "test"
     sounds = classifier.datasets(
         dataset,

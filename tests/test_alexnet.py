@@ -479,7 +479,7 @@ def test_measuring_the_whole_network(monkeypatch):
         (["train", "--dataset", "column.csv"], ["no column blue (or b)", "image, red, green"]),
         (["train", "--dataset", "word.csv"], ["word.csv, line 3", "green is not a number: 'much'"]),
         (["train", "--dataset", "unread.csv"], ["unread.csv, line 2", "text.jpg is not an image"]),
-        (["train", "--dataset", "split.csv"], ["split.csv, line 2", "got 'dev'"]),
+        (["train", "--dataset", "split.csv"], ["split.csv, line 2", "got 'fold'"]),
         (["train", "--dataset", "few.csv"], ["few.csv has 1 photos", "need 3"]),
         (["train", "--dataset", "good.csv", "--target", "angle"], ["no column angle (or degrees)"]),
         (["train", "--dataset", "binary.csv"], ["binary.csv"]),
@@ -513,7 +513,7 @@ def test_wrong_input_is_one_clear_line(capfd, cast_run, tmp_path, monkeypatch, a
     write_table("column.csv", [{name: good[name] for name in ("image", "red", "green")}])
     write_table("word.csv", [good, good | {"green": "much"}])
     write_table("unread.csv", [good | {"image": "text.jpg"}])
-    write_table("split.csv", [good | {"split": "dev"}])
+    write_table("split.csv", [good | {"split": "fold"}])
     if "digits.keras" in arguments:
         zoo.mnist_cnn(filters=(2,), dense_units=0).save("digits.keras")
     before = set(tmp_path.rglob("*"))

@@ -863,7 +863,7 @@ def test_predict_images_folders_and_videos(learnt, pictures, capfd, tmp_path):
             assert plain_iou(sides, box) > 0.6
     lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     total = sum(len(one["detections"]) for one in (first, second, third)) + sum(map(len, film["detections"]))
-    assert lines[0] == "file,frame,class,confidence,left,top,right,lower" and len(lines) == 1 + total
+    assert lines[0] == "file,frame,seconds,class,confidence,left,top,right,lower" and len(lines) == 1 + total
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"p0.png", "p1.png", "large.png", "film.mp4", "predictions.json", "predictions.csv"}
     drawn = np.asarray(Image.open(tmp_path / "out" / "large.png"))

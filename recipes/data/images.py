@@ -369,6 +369,9 @@ def fit_one(image, input_shape, fit="pad"):
         edge = np.asarray(image.resize((16, 16)))
         edge = np.concatenate([edge[0], edge[-1], edge[:, 0], edge[:, -1]])
         side = max(image.width / width, image.height / height)
+        if side * side * width * height > Image.MAX_IMAGE_PIXELS:  # long and thin: padded at its size it fills memory
+            image = image.resize((max(1, round(image.width / side)), max(1, round(image.height / side))))
+            side = 1.0
         size = max(1, round(side * width)), max(1, round(side * height))
         colour = np.median(edge, axis=0).astype(int)
         image = ImageOps.pad(image, size, color=int(colour) if channels == 1 else tuple(colour.tolist()))
@@ -430,9 +433,12 @@ def _load_digits(input_shape):
 def _load_folder(folder, input_shape, labelled, fit):
     roots = split_data.roots(folder, lambda path: any(files(path)), classes=labelled)
     everything = [path for parts in roots.values() for root in parts for path in split_data.walk(root)]
-    folders = [path for parts in roots.values() for root in parts for path in root.iterdir() if path.is_dir()]
-    names = sorted({path.name for path in folders if path.name[0] != "." and files(path)})
+    pictures = {split: [one for root in parts for one in _with_class(root)] for split, parts in roots.items()}
+    names = sorted({name for entries in pictures.values() for _, name in entries if name})
     other = notes.left_out(folder, [path for path in everything if not is_image(path)], "images")
+    stray = sum(not name for entries in pictures.values() for _, name in entries)
+    if labelled and names and stray:
+        print(f"left out of {folder}: {stray:,} images that are in no folder of a class", file=sys.stderr)
     if not labelled and len(names) < 2:
         names = []
         if not any(map(is_image, everything)):
@@ -443,9 +449,10 @@ def _load_folder(folder, input_shape, labelled, fit):
         raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
     splits, skipped, sources = {}, [], None
     input_shape = input_shape or _own_shape([path for path in everything if is_image(path)])
-    for split, parts in roots.items():
-        inner = [(root / name, label) for label, name in enumerate(names or ["."]) for root in parts]
-        paths = [(path, label) for inside, label in inner if inside.is_dir() for path in files(inside)]
+    for split, entries in pictures.items():
+        labels = {name: label for label, name in enumerate(names)}
+        paths = [(path, labels[name] if names else 0) for path, name in entries if name or not names]
+        paths.sort(key=lambda entry: entry[1])
 
         def read_or_none(entry):
             try:
@@ -480,13 +487,24 @@ def _load_folder(folder, input_shape, labelled, fit):
     return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped), left_out=other)
 
 
+def _with_class(root):
+    """[(image, name of the folder right below the root that it is in, or "")]."""
+    relative = [(path, path.relative_to(root).parts) for path in files(root)]
+    return [(path, parts[0] if len(parts) > 1 else "") for path, parts in relative]
+
+
+def upright_size(image):
+    """(width, height) of a PIL image once it is turned as its EXIF orientation says."""
+    return image.size[::-1] if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else image.size
+
+
 def _own_shape(paths):
     """The shape that all images have, if they are of a size to learn from as they are; else (28, 28, 1)."""
 
     def shape(path):
         try:
             with Image.open(path) as image:  # reads the head of the file only
-                return image.height, image.width, 1 if image.mode[0] in "1LI" else 3
+                return *upright_size(image)[::-1], 1 if image.mode[0] in "1LI" else 3
         except Exception:  # told later, when it is read
             return None
 

@@ -305,7 +305,7 @@ def _common_size(paths, channels):
     for path in paths:
         try:
             with Image.open(path) as image:
-                sizes.add(image.size)
+                sizes.add(image_data.upright_size(image))
         except OSError:
             continue  # reading it says what is wrong
     if len(sizes) != 1:

@@ -56,6 +56,11 @@ def roots(folder, holds, *, classes=True):
     return {"train": [Path(folder)]}
 
 
+def has_test(folder):
+    """Whether a folder has a test split of its own."""
+    return Path(folder).is_dir() and any(split_word(path.name) == "test" for path in Path(folder).iterdir())
+
+
 def split_in(name):
     """The split that a longer name speaks of (instances_val2017, obj_train_data); None if none or more than one."""
     found = {split_word(word) for word in re.findall("[^\\W\\d_]+", str(name))} - {None}
@@ -73,7 +78,7 @@ def split_of(parts):
 
 def walk(folder):
     """All files of a folder that are not hidden; links to folders are followed, each folder is entered once."""
-    start, found, waiting = os.path.realpath(folder), [], [folder]
+    start, found, waiting = os.path.realpath(folder), [], [folder] if Path(folder).is_dir() else []
     seen = {start, *map(str, Path(start).parents)}  # a link upwards is a circle
     while waiting:
         for path in sorted(waiting.pop(0).iterdir()):
