@@ -29,8 +29,8 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes.data import mask_folders, video
 from recipes.data import masks as mask_data
-from recipes.data import video
 from recipes.data.splits import Split
 from recipes.pictures import unet as pictures
 from zoo import export as exporting
@@ -315,7 +315,7 @@ def predict(
     longest = resolution or max(segmenter.card.get("image", {}).get("size", (0, 0)))
     folder, rows, left_out, taken = None, [], {}, set()
     for path, source in inputs.each_picture(
-        paths, lambda path: mask_data.read_image(path, segmenter.channels), left_out
+        paths, lambda path: mask_folders.read_image(path, segmenter.channels), left_out
     ):
         folder = folder or runs.output_folder("unet", "predict", output)
         work = _segment_video if isinstance(source, video.Reader) else _segment_photo
@@ -455,7 +455,7 @@ class Segmenter(models.TrainedModel):
             raise ValueError(f"the window must be multiples of {self.stride}, got {self.window}")
         count = max(2, self.classes)
         self.labels = [str(label) for label in self.labels or range(count)]
-        self.colours = [tuple(colour) for colour in self.about.get("colours") or mask_data.distinct_colours(count)]
+        self.colours = [tuple(colour) for colour in self.about.get("colours") or mask_folders.distinct_colours(count)]
 
     def check_classes(self, scenes):
         """Refuses a data set with other classes than the model's.

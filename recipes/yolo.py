@@ -239,7 +239,7 @@ def evaluate(
         data_dir: Folder of tensorflow-datasets.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/yolo.
     """
-    finder = Finder(_default_model(model, dataset))
+    finder = Finder(model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo"))
     boxes, split, part = _part(finder, dataset, split, unlabelled=unlabelled, data_dir=data_dir)
     _report(boxes)
     folder = runs.output_folder("yolo", f"evaluate-{boxes.name}", output)
@@ -317,11 +317,8 @@ def predict(
             size = [source.width, source.height]
             predictions.append({"file": str(path), "size": size, "detections": listed[0], "picture": str(target)})
         times = predictions[-1].get("seconds", [0.0])
-        rows += [
-            {"file": str(path), "frame": number, "seconds": times[number], **row}
-            for number, one in enumerate(listed)
-            for row in one
-        ]
+        for number, one in enumerate(listed):
+            rows += [{"file": str(path), "frame": number, "seconds": times[number], **row} for row in one]
     frames = sum(one.get("frames", 1) for one in predictions)
     rate = frames / max(time.perf_counter() - begun, 1e-9)
     columns = ("file", "frame", "seconds", "class", "confidence", "left", "top", "right", "lower")
@@ -455,10 +452,6 @@ def export(
 
 
 # Using a model
-
-
-def _default_model(model, dataset):
-    return model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo")
 
 
 def _part(finder, dataset, split, *, foreign=False, representative=False, **options):

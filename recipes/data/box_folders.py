@@ -3,7 +3,6 @@
 They say which images there are and what is on them; `recipes.data.boxes` reads the images and checks the boxes.
 """
 
-import io
 import json
 import os
 import sys
@@ -15,8 +14,6 @@ import numpy as np
 
 from recipes.data import images
 from recipes.data.splits import Finder, folder_split, pair, split_of, split_word, walk
-
-OFFLINE = "without a network: --dataset scenes, or --dataset FOLDER in the form of Pascal VOC, COCO or YOLO"
 
 
 @dataclass
@@ -413,48 +410,3 @@ def _licence(folder):
         if path.is_file():
             return (_text(path).strip().splitlines() or [""])[0].strip()
     return ""
-
-
-def read_tfds(dataset, data_dir, manual_dir=None):
-    """A set of tensorflow-datasets with "objects" of boxes and labels."""
-    import tensorflow_datasets as tfds
-
-    builder = images.tfds_builder(dataset, data_dir, embedded="scenes")
-    features = builder.info.features
-    objects = features["objects"] if "objects" in features else None  # noqa: SIM401, it has no get
-    objects = getattr(objects, "feature", objects)
-    if "image" not in features or objects is None or "bbox" not in objects or "label" not in objects:
-        raise ValueError(f"{dataset} is not a set of images with boxes: it has {', '.join(features)}")
-    images.download(builder, manual_dir, OFFLINE)
-    names, crowds = objects["label"].names, 0
-    splits = {}
-    for split in (name for name in images.SPLITS if name in builder.info.splits):
-        examples = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-        rows = splits[split] = []
-        for number, example in enumerate(tfds.as_numpy(examples)):
-            found = example["objects"]
-            crowd = found.get("is_crowd", np.zeros(len(found["label"]), bool))
-            crowds += int(crowd.sum())
-            boxes = [
-                (left, top, right, lower, names[label])
-                for (top, left, lower, right), label, many in zip(found["bbox"], found["label"], crowd, strict=True)
-                if not many
-            ]
-            name = example.get("image/filename", str(number).encode()).decode()
-            rows.append((name, _decoder(bytes(example["image"]), name), boxes))
-        if split == "test" and not any(boxes for *_, boxes in rows):  # coco keeps its labels to itself
-            splits.pop(split)
-    return Source(
-        dataset,
-        tuple(names),
-        splits,
-        str(builder.info.version),
-        builder.info.redistribution_info.license or "",
-        "tensorflow-datasets",
-        relative=True,
-        faults={"dropped: crowd": crowds} if crowds else {},
-    )
-
-
-def _decoder(content, name):
-    return lambda: images.open_image(io.BytesIO(content))

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recipes.data import box_folders, figure_scenes
+from recipes.data import box_folders, box_tfds, figure_scenes
 from recipes.data import images as image_data
 from recipes.data.mosaic import GREY, compose, jitter
 
@@ -147,7 +147,7 @@ def load(
     elif dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
     else:
-        source = box_folders.read_tfds(dataset, data_dir, manual_dir)
+        source = box_tfds.read_tfds(dataset, data_dir, manual_dir)
     return _prepare(source, image_size if len(image_size) == 2 else _shape(source, *image_size), classes, splits)
 
 
