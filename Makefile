@@ -14,7 +14,7 @@ $(BIN)/zoo: pyproject.toml
 .PHONY: demo test lint readme clean
 
 demo: $(BIN)/zoo  ## the main job on the embedded digits: train, evaluate, export, measure
-	$(BIN)/zoo train mnist_cnn --dataset digits --output runs/demo
+	$(BIN)/zoo train mnist_cnn --dataset digits --output runs/demo --overwrite
 	$(BIN)/zoo evaluate mnist_cnn --model runs/demo --output runs/demo
 	$(BIN)/zoo export mnist_cnn --model runs/demo --format saved_model tflite --quantize none float16 int8 --output runs/demo
 	@echo

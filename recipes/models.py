@@ -13,10 +13,9 @@ from zoo import pretrained
 
 def find(model):
     """The file or folder that a `--model` means: a published name, a run folder, or a file of any format."""
-    model = str(model)
-    path = Path(model)
-    if model in pretrained.names() or not (path.exists() or path.suffix):
-        return pretrained.file(model)
+    path = Path(str(model))
+    if str(model) in pretrained.names() or not (path.exists() or path.suffix):
+        return pretrained.file(str(model))
     if not path.exists():
         raise ValueError(
             f"there is no model {model}; accepted: {', '.join(pretrained.names())}, a run folder, "

@@ -194,12 +194,12 @@ def _measured(run, card, sounds, batch_size):
         run,
         card,
         figures,
+        batch_size=batch_size,
+        validation={"accuracy": run.history[-1]["val_accuracy"]},
         metrics=["accuracy"],
         measured_on=f"{sounds.name}, test",
         latency_ms=timing.latency(lambda: classifier(x[:1])),
         message=f"test accuracy {figures['metrics']['accuracy']:.4f}",
-        batch_size=batch_size,
-        validation={"accuracy": run.history[-1]["val_accuracy"]},
     )
 
 
