@@ -14,6 +14,7 @@ reaches 18.76 dB in 5 epochs with
         --decoder-convolutions 0 --no-batch-normalization --no-skip-connections
 """
 
+import functools
 import importlib.util
 import math
 from pathlib import Path
@@ -28,6 +29,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
 from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes.data import crops
 from recipes.data import images as image_data
 from recipes.data import noise as noises
 from recipes.data.splits import Split
@@ -38,6 +40,7 @@ from zoo import losses, metrics
 TASK = "image denoising"
 LOSSES = {"mse": "mse", "l1": "mae", "charbonnier": losses.Charbonnier, "ssim": losses.SSIMWeighted}
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+CURVE_OF_PHOTOS = (5, 15, 25, 35, 50, 75)  # of 255
 
 
 def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None):
@@ -59,13 +62,17 @@ def train(
     batch_size: int | None = None,
     learning_rate: float = 1e-2,
     weight_decay: float = 0.05,
+    architecture: Literal["classic", "residual_unet"] = "classic",
     filters: tuple[int, ...] = (16, 32, 96),
+    blocks: tuple[int, ...] = (1,),
     convolutions: int = 2,
     decoder_convolutions: int = 2,
     batch_normalization: bool = True,
     skip_connections: bool = True,
     residual: bool = False,
     input_shape: tuple[int, int, int] | None = None,
+    crop: int | None = None,
+    crops_per_photo: int = 32,
     weights: str | None = None,
     patience: int | None = None,
     setup: OmitArgPrefixes[training.Setup] = training.Setup(),
@@ -75,20 +82,26 @@ def train(
     Args:
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
         noise: gaussian, poisson, salt_and_pepper (share of pixels) or speckle (multiplied).
-        noise_level: One level in [0, 1], where white is 1; or LOW HIGH, between which each image gets its own.
+        noise_level: One level, where white is 1 (above 1: where it is 255); or LOW HIGH, between which each image gets
+            its own.
         test_level: Level of the test pairs; by default 0.5, or the nearest one in the range.
         loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).
         epochs: Passes over the data; by default 15, and more for a small set, until 1,000 steps are done.
         batch_size: Images per step; by default 64, and less for a small set, so that an epoch has 32 steps.
         learning_rate: Highest learning rate of the cycle; without batch normalisation take 0.001.
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
+        architecture: classic, or residual_unet for photos; what is not of the one chosen has no effect.
         filters: Filters of each level of the network.
+        blocks: Of residual_unet: blocks of each level, one number or one per level.
         convolutions: Convolutions per level of the encoder.
         decoder_convolutions: Convolutions per level of the decoder before the last one.
         batch_normalization: Whether to normalise after each convolution.
         skip_connections: Whether the decoder sees the encoder's features.
         residual: Whether to predict the noise and subtract it.
         input_shape: Height, width and channels of the network; by default those of the data set.
+        crop: Learn from a folder of photos by parts of so many pixels a side, cut out anew in every step; the network
+            then takes photos of any size, and is measured on whole ones.
+        crops_per_photo: With --crop: parts of each photo in an epoch.
         weights: Model to start from: a published data set's name or a .keras file; it decides the network.
         patience: Epochs without a better validation PSNR after which to stop; by default never early.
         setup: Seed, machine and folders.
@@ -101,31 +114,20 @@ def train(
     strategy = training.prepare(setup, weights)
 
     # data
-    images = datasets(dataset, input_shape, setup.data_dir, setup.manual_dir)
-    clean = images.split("train")[0]
-    if loss == "ssim" and min(images.image_shape[:2]) < 11:
+    images, stream, count = _training_data(arguments)
+    if loss == "ssim" and min(filter(None, images.image_shape[:2]), default=11) < 11:
         raise ValueError(f"the loss ssim needs images of at least 11x11 pixels, got {images.image_shape}")
     # a small set still gets 32 steps per epoch
-    wanted = batch_size or min(64, max(1, len(clean) // 32))
-    batch_size, steps, steps_per_execution = training.plan(len(clean), wanted, strategy)
+    batch_size, steps, steps_per_execution = training.plan(count, batch_size or min(64, max(1, count // 32)), strategy)
     epochs = epochs or max(15, math.ceil(1000 / steps))
     sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
 
     def batches(first_epoch):
-        return noises.training_batches(clean, kind=noise, low=low, high=high, first_epoch=first_epoch, **sizes)
+        return stream(kind=noise, low=low, high=high, first_epoch=first_epoch, **sizes)
 
     with strategy.scope(), training.precision(setup.precision):
         # network
-        model = zoo.denoising_autoencoder(
-            images.image_shape,
-            filters=tuple(filters),
-            convolutions=convolutions,
-            decoder_convolutions=decoder_convolutions,
-            batch_normalization=batch_normalization,
-            skip_connections=skip_connections,
-            residual=residual,
-            weights=weights,
-        )
+        model = zoo.denoising_autoencoder(images.image_shape, **_network_options(arguments))
         # optimiser; a fifth of warm-up lets so high a learning rate hold
         model.compile(
             training.adamw(learning_rate, weight_decay, steps=steps * epochs, warm_up=steps * epochs // 5),
@@ -138,28 +140,54 @@ def train(
     run = runs.start("denoising_autoencoder", train, arguments)
     about = {"kind": noise, "trained": [low, high], "level": level}
     card = _card(images, model, about) | runs.environment()
-    print(f"{images.name}: {len(clean):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
+    print(f"{images.name}: {count:,} images for training, {model.count_params():,} parameters, {epochs} epochs")
     held_out = images.split("validation")[0]
+    held_out = crops.centres(held_out, (2 * crop, 2 * crop)) if crop else held_out
     validation = noises.evaluation_batches(noises.fixed(held_out, kind=noise, level=(low, high)), held_out)
     best = {"monitor": "val_psnr", "mode": "max", "patience": patience}
     length = {"epochs": epochs, "steps": steps}
     trained = training.fit(model, batches, run=run, card=card, **length, validation=validation, **best)
     checkpoints.save_model(trained, run.folder / "model.keras")
-    restorer = Restorer(run.folder, card=card)
-    figures = measure(restorer, images, "test", kind=noise, level=level, curve=CURVE, folder=run.folder)
+    restorer, split = Restorer(run.folder, card=card), getattr(images, "measured", "test")
+    figures = measure(restorer, images, split, kind=noise, level=level, folder=run.folder)
     plots.curves(run.history, run.folder / "curves.png", metric="psnr")
-    measured_on = _measured_on(images, "test", noise, level)
+    measured_on = _measured_on(images, split, noise, level)
     return results.trained(
         run,
         card,
         figures,
         measured_on=measured_on,
-        latency_ms=timing.latency(lambda: restorer(images.split("test")[0][:1])),
+        latency_ms=timing.latency(lambda: restorer(images.split(split)[0][:1])),
         message=measured_on,
         shown=_rows(figures),
         batch_size=batch_size,
         validation={"psnr": max(row["val_psnr"] for row in run.history)},
     )
+
+
+def _training_data(arguments):
+    """(data set, function that gives the stream of its batches, number of examples in an epoch)."""
+    setup, shape, crop = arguments["setup"], arguments["input_shape"], arguments["crop"]
+    if crop is None:
+        images = datasets(arguments["dataset"], shape, setup.data_dir, setup.manual_dir)
+        clean = images.split("train")[0]
+        return images, functools.partial(noises.training_batches, clean), len(clean)
+    training.check_positive(crop=crop, crops_per_photo=arguments["crops_per_photo"])
+    images = crops.load(arguments["dataset"], shape[2] if shape else 3)
+    clean = images.split("train")[0]
+    parts = {"crop": (crop, crop), "crops_per_photo": arguments["crops_per_photo"]}
+    return images, functools.partial(crops.training_batches, clean, **parts), len(clean) * parts["crops_per_photo"]
+
+
+def _network_options(arguments):
+    """What `zoo.denoising_autoencoder` is given of the arguments of `train`."""
+    names = ("architecture", "convolutions", "decoder_convolutions", "batch_normalization", "skip_connections")
+    blocks = arguments["blocks"]
+    options = {name: arguments[name] for name in (*names, "residual", "weights")}
+    return options | {
+        "filters": tuple(arguments["filters"]),
+        "blocks": blocks[0] if len(blocks) == 1 else tuple(blocks),
+    }
 
 
 def _card(images, model, noise):
@@ -182,7 +210,7 @@ def evaluate(
     split: Split = "test",
     noise: noises.Kind | None = None,
     noise_level: float | None = None,
-    curve: tuple[float, ...] = CURVE,
+    curve: tuple[float, ...] | None = None,
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,
@@ -197,15 +225,16 @@ def evaluate(
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
         split: Part of the data set to measure on.
         noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
-        noise_level: Its level, in (0, 1]; by default the one in the model's card.
-        curve: Levels of the curve, which is measured on the first images of the split.
+        noise_level: Its level, in (0, 1], or above 1 of 255; by default the one in the model's card.
+        curve: Levels of the curve, by default 0.1 to 0.8 or for photos 5 to 75 of 255; it is measured on the first
+            images of the split.
         data_dir: Folder of tensorflow-datasets.
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/denoising_autoencoder.
     """
     restorer = Restorer(model)
     kind, level = restorer.noise(noise, noise_level)
-    curve = [noises.level_range(point, "curve")[1] for point in curve]
+    curve = None if curve is None else [noises.level_range(point, "curve")[1] for point in curve]
     images = restorer.datasets(dataset, data_dir, manual_dir)
     count = len(images.split(split)[0])
     folder = runs.output_folder("denoising_autoencoder", f"evaluate-{images.name}", output)
@@ -354,13 +383,22 @@ class Restorer(models.TrainedModel):
             self.stride = self.model.metadata.get("stride", 1)
         else:
             shape, outputs = self.model.input_shape, self.model.output_shape
-            self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in self.model.layers)
-        if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
+            down = [layer for layer in self.model.layers if getattr(layer, "strides", None) == (2, 2)]
+            self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D | keras.layers.Conv2D) for layer in down)
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) != 4
+            or shape[-1] not in (1, 3)
+            or (shape[1] is None) != (shape[2] is None)
+        ):
             raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
         if outputs != shape:
             raise ValueError(f"{self.path} does not restore images: from {shape} it makes {outputs}")
         self.input_shape = tuple(shape[1:])
         self.about = (self.model.metadata if self.exported else self.card).get("noise", {})
+        if not self.exported:
+            signature = [tf.TensorSpec((None, *self.input_shape), tf.float32)]  # any size without tracing again
+            self._run = tf.function(lambda images: self.model(images, training=False), signature)
 
     def noise(self, kind, level):
         """(kind, level) of the test pairs: what is given, else the model's own, else Gaussian at 0.5."""
@@ -368,10 +406,14 @@ class Restorer(models.TrainedModel):
         return kind or self.about.get("kind", "gaussian"), noises.level_range(level)[1]
 
     def datasets(self, dataset, data_dir, manual_dir):
-        """A data set in this model's input shape."""
+        """A data set in this model's input shape; whole photos where it takes any."""
+        if None in self.input_shape:
+            return crops.load(dataset, self.input_shape[-1])
         return datasets(dataset, self.input_shape, data_dir, manual_dir)
 
     def __call__(self, images):
+        if isinstance(images, list):
+            return [self.any_size(image) for image in images]
         if isinstance(self.model, keras.Model):
             return _as_pixels(self.model.predict(images / np.float32(255), batch_size=256, verbose=0))
         restored = np.concatenate([self.model(image=image[None])["restored"] for image in images])
@@ -384,7 +426,22 @@ class Restorer(models.TrainedModel):
             return np.concatenate([self.any_size(image[..., index : index + 1]) for index in range(channels)], axis=-1)
         if channels < wanted:
             return np.rint(self.any_size(np.repeat(image, wanted, -1)).mean(-1, keepdims=True)).astype(np.uint8)
-        return by_tiles(self, image, self.input_shape[:2])
+        return self._whole(image) if None in self.input_shape else by_tiles(self, image, self.input_shape[:2])
+
+    def _whole(self, image, side=768, margin=96):
+        """Restores an image by a network of any size; a large one in parts, each seen with all that it depends on."""
+        restored = np.empty_like(image)
+        for top in range(0, image.shape[0], side):
+            for left in range(0, image.shape[1], side):
+                above, before = min(top, margin), min(left, margin)
+                part = image[top - above : top + side + margin, left - before : left + side + margin]
+                pads = [(0, -length % self.stride) for length in part.shape[:2]]
+                padded = np.pad(part, (*pads, (0, 0)), mode="symmetric")
+                found = _as_pixels(self._run(padded[None] / np.float32(255))[0].numpy())
+                inside = found[above : part.shape[0], before : part.shape[1]]
+                place = restored[top : top + side, left : left + side]
+                place[:] = inside[: place.shape[0], : place.shape[1]]
+        return restored
 
 
 def by_tiles(restore, image, tile, *, at_once=512):
@@ -428,8 +485,10 @@ def _tiling(size, side):
     return starts, (before, starts[-1] + side - before - size), window.astype(np.float32)
 
 
-def measure(restore, images, split, *, kind, level, curve, folder):
+def measure(restore, images, split, *, kind, level, folder, curve=None):
     """Figures of a denoiser and of the classical filters on one split, the pictures written into `folder`."""
+    if curve is None:
+        curve = [point / 255 for point in CURVE_OF_PHOTOS] if isinstance(images, crops.PhotoSet) else CURVE
     clean = images.split(split)[0]
     held_out = images.split("validation" if "validation" in images.splits else split)[0]
     restored_by, baselines = _compare(restore, clean, held_out, kind, level)
@@ -454,13 +513,17 @@ def _compare(restore, clean, held_out, kind, level):
     """Pictures by name (noisy, the classical filters', restored), and the parameters of the filters by name."""
     noisy = noises.fixed(clean, kind=kind, level=level)
     restored_by, about = {"noisy": noisy}, {"noisy": {}}
-    for name, (function, parameters, at_most) in _filters(_share(held_out, 25_000, 32), kind, level).items():
-        restored_by[name] = function(noisy[:at_most], **parameters)
+    few = crops.centres(held_out[:8], (128, 128)) if isinstance(held_out, list) else _share(held_out, 25_000, 32)
+    for name, (function, parameters, at_most) in _filters(few, kind, level, isinstance(clean, list)).items():
+        if isinstance(clean, list):
+            restored_by[name] = [function(image[None], **parameters)[0] for image in noisy[:at_most]]
+        else:
+            restored_by[name] = function(noisy[:at_most], **parameters)
         about[name] = {"parameters": parameters} | ({"images": at_most} if at_most and at_most < len(noisy) else {})
     return restored_by | {"restored": restore(noisy)}, about
 
 
-def _filters(held_out, kind, level):
+def _filters(held_out, kind, level, photos=False):
     """The classical filters by name: (function, its best parameters for this noise on `held_out`, images at most)."""
     noisy = noises.fixed(held_out, kind=kind, level=level)
     spread = round(float(np.std(noisy / 255 - held_out / 255)), 4)
@@ -472,13 +535,19 @@ def _filters(held_out, kind, level):
     grids = {
         "median_3x3": (_median, [{}], None),
         "gaussian_filter": (_gaussian, [{"sigma": sigma} for sigma in (0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)], None),
-        "non_local_means": (_non_local_means, windows, None),
+        "non_local_means": (_non_local_means, windows, 10 if photos else None),
     }
+    if photos:
+        grids["wavelet"] = (_wavelet, [{"sigma": round(share * spread, 4)} for share in (0.5, 0.7, 1.0)], 50)
     if importlib.util.find_spec("bm3d"):  # slow: a few images must do
-        grids["bm3d"] = (_bm3d, [{"sigma_psd": round(share * spread, 4)} for share in (0.7, 1.0, 1.4)], 50)
+        grids["bm3d"] = (
+            _bm3d,
+            [{"sigma_psd": round(share * spread, 4)} for share in (0.7, 1.0, 1.4)],
+            5 if photos else 50,
+        )
 
     def best(function, grid, at_most):
-        count = at_most // 6 if at_most else len(held_out)
+        count = max(1, at_most // 6) if at_most else len(held_out)
         return max(
             grid, key=lambda parameters: _figures(held_out[:count], function(noisy[:count], **parameters))["psnr"]
         )
@@ -501,6 +570,11 @@ def _non_local_means(images, **parameters):
     return _as_pixels(np.stack(list(restored)).reshape(images.shape))
 
 
+def _wavelet(images, sigma):
+    options = {"channel_axis": -1, "convert2ycbcr": images.shape[-1] == 3, "rescale_sigma": True}
+    return _as_pixels(np.stack([restoration.denoise_wavelet(image / 255, sigma=sigma, **options) for image in images]))
+
+
 def _bm3d(images, sigma_psd):
     from bm3d import bm3d
 
@@ -513,11 +587,17 @@ def _as_pixels(images):
 
 def _share(images, pixels, at_most):
     """The first images of a set, few enough for slow filters."""
+    if isinstance(images, list):
+        return images[:6]
     return images[: max(4, min(at_most, pixels // (images.shape[1] * images.shape[2])))]
 
 
 def _figures(clean, restored):
     """Means over the images of PSNR (dB), SSIM (None below 11x11 pixels, its window) and MSE (of values in [0, 1])."""
+    if isinstance(clean, list):
+        rows = [_figures(one[None], other[None]) for one, other in zip(clean, restored, strict=True)]
+        means = {name: np.mean([row[name] for row in rows if row[name] is not None] or [np.nan]) for name in rows[0]}
+        return {name: float(mean) if np.isfinite(mean) else None for name, mean in means.items()}
     totals = {}
     for first in range(0, len(clean), 500):
         pair = [tf.constant(images[first : first + 500] / np.float32(255)) for images in (clean, restored)]
@@ -538,7 +618,8 @@ def representative(images, split, kind, level, count=500):
 
 
 def _measured_on(images, split, kind, level):
-    return f"{images.name}, {split}, {kind} noise at {level:g}"
+    level = f"{255 * level:g} of 255" if isinstance(images, crops.PhotoSet) else f"{level:g}"
+    return f"{images.name}, {split}, {kind} noise at {level}"
 
 
 def _rows(figures):
@@ -549,14 +630,14 @@ def _rows(figures):
 
 def _sheet(clean, restored_by, best, path, title, count=12):
     """Rows of noisy, restored, clean, best classical filter, with the PSNR of each."""
-    columns = {name: restored_by[name] for name in ("noisy", "restored")} | {
-        "clean": clean,
-        best: restored_by[best],
-    }
+    columns = {name: restored_by[name] for name in ("noisy", "restored")}
+    columns |= {"clean": clean, best: restored_by[best]}
+    if isinstance(clean, list):  # of a photo the middle, where one sees what became of it
+        columns = {name: crops.centres(images[:count], (160, 160)) for name, images in columns.items()}
     shown, captions = [], []
     for index in range(min(count, *map(len, columns.values()))):
         for name, images in columns.items():
-            value = _figures(clean[index : index + 1], images[index : index + 1])["psnr"]
+            value = _figures(columns["clean"][index : index + 1], images[index : index + 1])["psnr"]
             shown.append(images[index])
             captions.append(name.replace("_", " ") + ("" if name == "clean" else f"\n{value:.1f} dB"))
     plots.sheet(shown, captions, path, title=title)

@@ -4,7 +4,10 @@ The defaults are the classic convolutional denoising autoencoder (after Vincent 
 robust features with denoising autoencoders", 2008): one pooling, one upsampling, 19,393 parameters. The keyword
 arguments reach modern ones: more levels with skip connections (U-Net; Ronneberger et al., 2015), batch normalisation,
 and a network that predicts the noise instead of the image (DnCNN; Zhang et al., "Beyond a Gaussian denoiser", 2017).
-The published network is a U-Net.
+The network published for digits is such a U-Net. For photos, `architecture="residual_unet"` has residual blocks and
+neither biases nor normalisation, so that what it does at one level of noise it does at every other (DRUNet; Zhang et
+al., "Plug-and-play image restoration with deep denoiser prior", 2021), at half of the resolution and below, where a
+convolution costs a quarter (FFDNet; Zhang et al., 2018).
 """
 
 import keras
@@ -16,7 +19,9 @@ from zoo import pretrained
 def denoising_autoencoder(
     input_shape=(28, 28, 1),
     *,
+    architecture="classic",
     filters=(32, 64),
+    blocks=1,
     convolutions=1,
     decoder_convolutions=0,
     batch_normalization=False,
@@ -28,7 +33,9 @@ def denoising_autoencoder(
     """Builds a convolutional denoising autoencoder.
 
     Each level of the encoder is `convolutions` times a 3x3 convolution with ReLU; 2x2 max pooling leads to the next.
-    The decoder goes back by 2x upsampling. The stride is 2 ** (levels - 1).
+    The decoder goes back by 2x upsampling. The stride is 2 ** (levels - 1). With the architecture "residual_unet" the
+    first level has half of the resolution, convolutions of 2x2 with stride 2 lead down and transposed ones up, what
+    goes up is added to the features of the encoder, and the stride is 2 ** levels.
 
     Input:  "image", float32 (batch, height, width, channels) in [0, 1], noisy.
     Output: "restored", float32, same shape, in [0, 1]. With `residual`, it is clipped to that only outside training.
@@ -36,8 +43,12 @@ def denoising_autoencoder(
     Args:
         input_shape: (height, width, channels) of the images: height and width multiples of the stride, or None for any
             such size; 1 or 3 channels.
-        filters: Filters of each level, from the full resolution down; one number per level.
-        convolutions: Convolutions per level of the encoder, 1 or more.
+        architecture: "classic" or "residual_unet", which predicts the noise.
+        filters: Filters of each level, from the full resolution down (residual_unet: from half of it); one number per
+            level.
+        blocks: Of residual_unet: blocks of two convolutions per level of the encoder, and as many in the decoder; one
+            number, or one per level.
+        convolutions: Convolutions per level of the encoder, 1 or more; this and what follows is of the classic one.
         decoder_convolutions: Convolutions per level of the decoder before the last one, 0 or more.
         batch_normalization: Whether each convolution is followed by batch normalisation (and then has no bias).
         skip_connections: Whether each level of the decoder also sees the features of the encoder's.
@@ -55,11 +66,15 @@ def denoising_autoencoder(
     """
     if weights is not None:
         return pretrained.from_weights("denoising_autoencoder", weights, input_shape)
+    if architecture not in ("classic", "residual_unet"):
+        raise ValueError(f"architecture must be classic or residual_unet, got {architecture!r}")
     if not filters or min(filters) < 1 or convolutions < 1 or decoder_convolutions < 0:
         raise ValueError(
             "at least one level of one filter and one convolution is needed, "
             f"got filters={tuple(filters)}, {convolutions=}, {decoder_convolutions=}"
         )
+    if architecture == "residual_unet":
+        return _residual_unet(input_shape, filters, blocks, name)
     _check_shape(input_shape, 2 ** (len(filters) - 1))
 
     image = x = Input(input_shape, name="image")
@@ -75,6 +90,42 @@ def denoising_autoencoder(
             x = layers.Concatenate(name=f"decoder{level}_skip")([x, features[level - 1]])
         x = _convolutions(x, width, decoder_convolutions, batch_normalization, name=f"decoder{level}")
     return Model(image, _output(x, image, residual), name=name)
+
+
+def _residual_unet(input_shape, filters, blocks, name):
+    blocks = (blocks,) * len(filters) if isinstance(blocks, int) else tuple(blocks)
+    if len(blocks) != len(filters) or min(blocks) < 1:
+        raise ValueError(f"blocks is one number or one per level, 1 or more, got {blocks} for filters={tuple(filters)}")
+    _check_shape(input_shape, 2 ** len(filters))
+
+    def change(layer, width, name):
+        return layer(width, 2, strides=2, use_bias=False, name=name)
+
+    image = x = Input(input_shape, name="image")
+    features = []
+    for level, (width, count) in enumerate(zip(filters, blocks, strict=True), start=1):
+        x = change(layers.Conv2D, width, f"encoder{level}_down")(x)
+        x = _residual_blocks(x, width, count, f"encoder{level}")
+        features.append(x)
+    for level in reversed(range(1, len(filters))):
+        x = change(layers.Conv2DTranspose, filters[level - 1], f"decoder{level}_up")(x)
+        x = layers.Add(name=f"decoder{level}_skip")([x, features[level - 1]])
+        x = _residual_blocks(x, filters[level - 1], blocks[level - 1], f"decoder{level}")
+    # float32 also under a mixed policy; it begins with no noise found, so with the image as it is
+    last = {"use_bias": False, "kernel_initializer": "zeros", "dtype": "float32"}
+    noise = layers.Conv2DTranspose(image.shape[-1], 2, strides=2, name="noise", **last)(x)
+    difference = layers.Subtract(dtype="float32", name="difference")([image, noise])
+    return Model(image, ClipOutsideTraining(dtype="float32", name="restored")(difference), name=name)
+
+
+def _residual_blocks(x, filters, count, name):
+    options = {"padding": "same", "use_bias": False}
+    for index in range(1, count + 1):
+        part = f"{name}_block{index}"
+        y = layers.Conv2D(filters, 3, activation="relu", name=f"{part}_convolution1", **options)(x)
+        y = layers.Conv2D(filters, 3, name=f"{part}_convolution2", **options)(y)
+        x = layers.Add(name=f"{part}_add")([x, y])
+    return x
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -113,5 +164,5 @@ def _check_shape(input_shape, stride):
         if side is not None and (not isinstance(side, int) or side < 1 or side % stride):
             raise ValueError(
                 f"height and width must be positive multiples of the stride {stride} (two to the number of levels "
-                f"less one), got {input_shape[0]} x {input_shape[1]}"
+                f"less one; of residual_unet, to that number), got {input_shape[0]} x {input_shape[1]}"
             )

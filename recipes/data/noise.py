@@ -22,17 +22,19 @@ SEED = 20_260_101  # of the test pairs, so that runs and files compare
 
 
 def level_range(level, name="noise_level"):
-    """(low, high) of one level, or of a range given by two; `name` is that of the argument.
+    """(low, high) of one level, or of a range given by two, where above 1 they are of 255; `name` is the argument's.
 
     Raises:
-        ValueError: If a level is outside [0, 1], the range is empty or there is no noise in it.
+        ValueError: If a level is outside [0, 255], the range is empty or there is no noise in it.
     """
     levels = tuple(level) if isinstance(level, tuple | list) else (level,)
     if len(levels) not in (1, 2):
         raise ValueError(f"{name} is one level or a range of two, got {len(levels)}: {levels}")
     for value in levels:
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {value}")
+        if not 0 <= value <= 255:
+            raise ValueError(f"{name} must be in [0, 1], or up to 255 as of the values of a file, got {value}")
+    if max(levels) > 1:
+        levels = tuple(value / 255 for value in levels)
     low, high = levels[0], levels[-1]
     if low > high:
         raise ValueError(f"{name} is LOW HIGH, got {low} > {high}")
@@ -74,7 +76,7 @@ def fixed(images, *, kind, level, seed=SEED):
     """Adds the same noise to the same images every time, in NumPy; the first ones do not depend on the later.
 
     Args:
-        images: uint8 (count, height, width, channels).
+        images: uint8 (count, height, width, channels), or a list of images of any size.
         kind: One of `KINDS`.
         level: One level, or the range (low, high) that each image's is drawn from.
         seed: Seed of the noise.
@@ -87,7 +89,8 @@ def fixed(images, *, kind, level, seed=SEED):
     levels = np.random.default_rng([seed, 1]).uniform(low, high, len(images))
     random = np.random.default_rng(seed)
     noisy = (_one(image / 255.0, random, kind, level) for image, level in zip(images, levels, strict=True))
-    return np.stack([np.rint(255 * image.clip(0, 1)).astype(np.uint8) for image in noisy])
+    pixels = [np.rint(255 * image.clip(0, 1)).astype(np.uint8) for image in noisy]
+    return pixels if isinstance(images, list) else np.stack(pixels)
 
 
 def training_batches(images, *, kind, low, high, batch_size, steps, epochs, first_epoch=0, seed=0):
