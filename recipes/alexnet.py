@@ -320,6 +320,7 @@ def export(
     model: str = "alexnet",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     dataset: str = "photos",
     split: Split | None = None,
     casts: int = 4,
@@ -334,6 +335,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         dataset: Data to measure on; its training split shows int8 the range of the activations.
         split: Part of the data set to measure on, see evaluate.
         casts: Different casts or angles for each photo.
@@ -367,6 +369,7 @@ def export(
         folder,
         files,
         estimator,
+        batch=batch,
         endpoints=exporting.cast_endpoint(estimator.model, kind),
         metadata={
             "input": "uint8 pixels, 0 to 255",
@@ -432,7 +435,7 @@ class Estimator(models.TrainedModel):
             parts = range(0, len(pixels), 64)
             return np.concatenate([self._run(pixels[start : start + 64] / np.float32(255)) for start in parts])
         name = "angle" if self.kind == "angle" else "cast"
-        return np.concatenate([self.model(image=image[None])[name] for image in pixels])
+        return self.model(image=pixels)[name]
 
     def correct(self, photo, values):
         """A uint8 photo of any size without its cast, or straightened and cut to what has no black corner."""

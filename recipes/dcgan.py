@@ -291,6 +291,7 @@ def export(
     model: str = "dcgan",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     dataset: str = "digits",
     split: Split = "test",
     count: int = 10_000,
@@ -305,6 +306,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         dataset: Data whose images those of each file are compared with.
         split: Part of the data set to compare with.
         count: Images to generate; the distances compare as many as there are real ones, at most this.
@@ -336,6 +338,7 @@ def export(
         folder,
         files,
         sampler,
+        batch=batch,
         endpoints={exporting.ENDPOINT: exporting.latent_endpoint(sampler.model)},
         metadata={
             "input": f"latent: {sampler.latent_dim} standard normal numbers"
@@ -398,10 +401,7 @@ class Sampler(models.TrainedModel):
         if not self.exported:
             inputs = latents if labels is None else [latents, labels]
             return generation.pixels(self.model.predict(inputs, batch_size=256, verbose=0))
-        rows = ({"latent": latents[i : i + 1]} for i in range(len(latents)))
-        if labels is not None:
-            rows = (row | {"label": labels[i : i + 1]} for i, row in enumerate(rows))
-        return np.concatenate([self.model(**row)["image"] for row in rows])
+        return self.model(latent=latents, **({} if labels is None else {"label": labels}))["image"]
 
 
 class Watch(keras.callbacks.Callback):

@@ -300,6 +300,7 @@ def export(
     model: str = "denoising_autoencoder",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     dataset: str = "digits",
     split: Split = "test",
     noise: noises.Kind | None = None,
@@ -314,6 +315,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         dataset: Data to measure the PSNR on; its training split shows int8 the range of the activations.
         split: Part of the data set to measure on.
         noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
@@ -346,6 +348,7 @@ def export(
         folder,
         files,
         restorer,
+        batch=batch,
         endpoints=exporting.pixels_endpoint(restorer.model),
         metadata={
             "input": "uint8 pixels, 0 to 255",
@@ -416,7 +419,7 @@ class Restorer(models.TrainedModel):
             return [self.any_size(image) for image in images]
         if isinstance(self.model, keras.Model):
             return _as_pixels(self.model.predict(images / np.float32(255), batch_size=256, verbose=0))
-        restored = np.concatenate([self.model(image=image[None])["restored"] for image in images])
+        restored = self.model(image=images)["restored"]
         return restored if restored.dtype == np.uint8 else _as_pixels(restored)  # exported by hand: in [0, 1]
 
     def any_size(self, image):

@@ -153,8 +153,7 @@ def train(
             seed=setup.seed,
         )
         # optimiser
-        optimizer = _adam(learning_rate, steps_per_epoch * epochs)
-        model.compile(optimizer, steps_per_execution=steps_per_execution)
+        model.compile(_adam(learning_rate, steps_per_epoch * epochs), steps_per_execution=steps_per_execution)
 
     # machine: a run folder, and a fit that can be killed and resumed
     run = runs.start("diffusion", train, arguments)
@@ -349,15 +348,14 @@ def sample(
     if trajectory:
         generator.keras_only()
     output = output or runs.output_folder("diffusion", "sample") / "grid.png"
+    start = time.perf_counter()
     with generation.clear_errors(output):
         (output.parent if suffix else output).mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    if trajectory:
-        with generation.clear_errors(output):
+        if trajectory:
             labels = _trajectory(generator, output, count=count, seed=seed, labels=labels, verbose=1, **sampling)
-    else:
-        pixels, labels = generator(count, labels, seed=seed, verbose=1, **sampling)
-        generation.write_samples(pixels, labels, generator.labels, output)
+        else:
+            pixels, labels = generator(count, labels, seed=seed, verbose=1, **sampling)
+            generation.write_samples(pixels, labels, generator.labels, output)
     seconds = time.perf_counter() - start
     print(
         f"{count} images of {generator.path.parent.name}/{generator.path.name}, seed {seed}, "
@@ -475,6 +473,7 @@ def export(
     model: str = "diffusion",
     format: tuple[Literal["saved_model", "tflite"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic"], ...] = ("none",),
+    batch: int = 1,
     steps: int = 20,
     guidance_scale: float | None = None,
     dataset: str = "digits",
@@ -495,6 +494,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or both formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         steps: Steps of a TFLite file, and of the measurement.
         guidance_scale: Guidance of the measurement; by default that of the model's card, else 1 (none).
         dataset: Data that the images of each file are compared with.
@@ -540,7 +540,7 @@ def export(
 
     card = {**ABOUT, "dataset": {"classes": generator.labels}}
     about = {"endpoints": endpoints, "metadata": metadata, "card": card}
-    entries = exports.write_all(folder, files, generator, measured=measured, **about)
+    entries = exports.write_all(folder, files, generator, measured=measured, batch=batch, **about)
     metrics = _distances(generator, judge, images, split, count, **sampling)
     print(f"\nKeras on the same {count} images: {metrics}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}

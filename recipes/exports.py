@@ -37,6 +37,7 @@ def write_all(
     metadata=None,
     representative_data=None,
     card=None,
+    batch=1,
 ):
     """Writes a model to files, measures each, prints the table of them and writes the card beside them.
 
@@ -50,10 +51,10 @@ def write_all(
             first), "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
         network: The Keras model to write; None takes the opened one.
         endpoints: The signatures, see `zoo.export.export`, or a function of the format that gives them.
-        metadata: What the files say of themselves besides name, task, data set, licence and quantization, or a function
-            of the format that gives it.
+        metadata: What the files say besides name, task, data, licence and quantization, or a function of the format.
         representative_data: Raw inputs, for int8.
         card: What the card says of a model that has none; by default name, task and classes.
+        batch: Examples that a file takes at a time.
 
     Returns:
         The entries of the card, one dictionary per file.
@@ -78,6 +79,7 @@ def write_all(
                 "quantize": quantization,
             },
             representative_data=representative_data if quantization == "int8" else None,
+            batch=batch,
         )
         entry = cards.file_entry(path, quantize=quantization, **measured(path))
         operations = exporting.operations(path) if format == "tflite" else []

@@ -253,6 +253,7 @@ def export(
     model: str = "mnist_cnn",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     dataset: str = "digits",
     split: Split = "test",
     data_dir: Path | None = None,
@@ -265,6 +266,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         dataset: Data to measure the accuracy on; its training split shows int8 the range of the activations.
         split: Part of the data set to measure on.
         data_dir: Folder of tensorflow-datasets.
@@ -294,6 +296,7 @@ def export(
         folder,
         files,
         classifier,
+        batch=batch,
         metadata={"input": "uint8 pixels, 0 to 255", "border": classifier.border},
         representative_data=exports.some_of(training_images, 500),
         measured=measured,
@@ -353,7 +356,7 @@ class Classifier(models.TrainedModel):
     def __call__(self, images):
         if isinstance(self.model, keras.Model):
             return self.model.predict(images / np.float32(255), batch_size=500, verbose=0)
-        return np.concatenate([self.model(image=image[None])["probabilities"] for image in images])
+        return self.model(image=images)["probabilities"]
 
 
 def measure(classify, images, labels, class_names, folder):

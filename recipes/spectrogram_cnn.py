@@ -378,6 +378,7 @@ def export(
     model: str = "spectrogram_cnn",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     input: Literal["int16", "float32"] = "int16",
     stream: float | None = 0.25,
     dataset: str = "sounds",
@@ -395,6 +396,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         input: Type of the samples: int16 as a microphone gives them, or float32 in [-1, 1].
         stream: Seconds of new samples per call of the signature "stream"; 0 leaves it out.
         dataset: Data to measure the accuracy on; its training split shows int8 the range of the activations. Where it
@@ -445,6 +447,7 @@ def export(
         folder,
         files,
         classifier,
+        batch=batch,
         # an ONNX file holds one endpoint
         endpoints=lambda format: {exporting.ENDPOINT: endpoints[exporting.ENDPOINT]} if format == "onnx" else endpoints,
         metadata={
@@ -525,7 +528,7 @@ class Classifier(models.TrainedModel):
             parts = range(0, len(waveforms), 250)
             return np.concatenate([self._run(waveforms[start : start + 250] / np.float32(32768)) for start in parts])
         waveforms = _as_input(waveforms, self.dtype)
-        return np.concatenate([self.model(waveform=waveform[None])["probabilities"] for waveform in waveforms])
+        return self.model(waveform=waveforms)["probabilities"]
 
     def image(self, waveform):
         """The spectrogram of a waveform of any length as the model sees it, low frequencies below: (bins, frames)."""

@@ -338,6 +338,7 @@ def export(
     model: str = "unet",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     size: tuple[int, int] | None = None,
     probabilities: bool = False,
     dataset: str = "scenes",
@@ -354,6 +355,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         size: Height and width of the file's images; by default those of the pieces that the model was trained on.
         probabilities: Whether the file gives the probabilities of the classes too.
         dataset: Data to measure the mean IoU on; its training split shows int8 the range of the activations. Where it
@@ -398,6 +400,7 @@ def export(
         folder,
         files,
         whole,
+        batch=batch,
         network=network,
         endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network, probabilities)},
         metadata={

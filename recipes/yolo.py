@@ -291,8 +291,7 @@ def predict(
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
     finder = Finder(model)
     classes = box_data.chosen(classes, finder.labels)
-    unknown = [name for name in classes if name not in finder.labels]
-    if unknown:
+    if unknown := [name for name in classes if name not in finder.labels]:
         raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")
     wanted = np.array([not classes or name in classes for name in finder.labels])
 
@@ -331,8 +330,8 @@ def predict(
         f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
     )
-    problems = [one["problem"] for one in predictions if one.get("problem")]
-    return {"predictions": predictions, **left_out, "problems": problems, "output": folder}
+    left_out["problems"] = [one["problem"] for one in predictions if one.get("problem")]
+    return {"predictions": predictions, **left_out, "output": folder}
 
 
 def export(
@@ -340,6 +339,7 @@ def export(
     model: str = "yolo",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
+    batch: int = 1,
     detections: Literal["final", "raw"] = "final",
     input_size: tuple[int, int] | None = None,
     confidence: float = 0.01,
@@ -359,6 +359,7 @@ def export(
         model: A published model, a run folder or a .keras file.
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
+        batch: Examples that a file takes at a time.
         detections: final (non-maximum suppression inside: boxes, scores, classes and their count) or raw (boxes and
             scores of all points, for a suppression of one's own).
         input_size: Height and width of the images, such as those of a camera, where the file itself is to fit them
@@ -427,6 +428,7 @@ def export(
         folder,
         files,
         finder,
+        batch=batch,
         measured=measured,
         endpoints={exporting.ENDPOINT: endpoint},
         metadata={
@@ -633,11 +635,9 @@ class _Averages(keras.callbacks.Callback):
 
 def _compiled(model, image_size):
     """A model as a function of uint8 images, of any count without tracing again."""
-    return tf.function(
-        lambda x: model(tf.cast(x, tf.float32) / 255.0, training=False),
-        [tf.TensorSpec((None, *image_size, 3), tf.uint8)],
-        autograph=False,  # it says at length that it cannot read a lambda
-    )
+    spec = [tf.TensorSpec((None, *image_size, 3), tf.uint8)]
+    # autograph says at length that it cannot read a lambda
+    return tf.function(lambda x: model(tf.cast(x, tf.float32) / 255.0, training=False), spec, autograph=False)
 
 
 class Finder(models.TrainedModel):

@@ -237,3 +237,38 @@ def test_a_full_disk_leaves_the_former_file_whole(code, tmp_path):
         child.stderr
     )
     assert files == {"model.keras": "former", "model.tflite": "former"}
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_a_file_of_several_examples_at_a_time(quantize, tmp_path):
+    model, images = zoo.load("mnist_cnn"), np.random.default_rng(0).integers(0, 255, (7, 28, 28, 1)).astype(np.uint8)
+    data = {"quantize": quantize, "representative_data": images if quantize == "int8" else None}
+    single = export.load(export.export(model, tmp_path / "one.tflite", **data))
+    several = export.load(export.export(model, tmp_path / "four.tflite", batch=4, **data))
+    assert several.inputs["image"][0] == (4, 28, 28, 1)
+    expected = np.concatenate([single(image=image[None])["probabilities"] for image in images])
+    for run in (single, several):  # any number of examples, in parts
+        np.testing.assert_allclose(
+            run(image=images)["probabilities"], expected, atol=1e-6 if quantize == "none" else 0.1
+        )
+    with pytest.raises(ValueError, match="batch must be 1 or more, got 0"):
+        export.export(model, tmp_path / "none.tflite", batch=0)
+
+
+def test_detections_of_several_images_at_a_time(tmp_path):
+    model = export.float32_copy(zoo.load("yolo_scenes"))
+    images = np.random.default_rng(0).integers(0, 255, (3, *model.input_shape[1:])).astype(np.uint8)
+    endpoints = {export.ENDPOINT: export.detection_endpoint(model)}
+    found = [
+        export.load(export.export(model, tmp_path / f"{batch}.tflite", endpoints=endpoints, batch=batch))(image=images)
+        for batch in (1, 2)
+    ]
+    for name in ("boxes", "scores", "classes", "count"):
+        assert len(found[0][name]) == 3
+        np.testing.assert_allclose(found[0][name], found[1][name], atol=1e-5)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no folder .*missing to write x\.tflite into"):
+        export.export(zoo.load("mnist_cnn"), tmp_path / "missing" / "x.tflite")
+    assert not (tmp_path / "missing").exists()

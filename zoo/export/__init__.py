@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from zoo.export.detection import detection_endpoint
 from zoo.export.endpoints import (
@@ -67,6 +68,7 @@ def export(
     representative_data=None,
     labels=None,
     metadata=None,
+    batch=1,
 ):
     """Writes a model to one file (TFLite, ONNX) or folder (SavedModel).
 
@@ -84,6 +86,7 @@ def export(
             these by signature name.
         labels: Names of the classes, stored in the file.
         metadata: JSON-serialisable dictionary, stored in the file.
+        batch: Examples that the file takes at a time, fixed; `load` runs any number by it.
 
     Returns:
         `path` as a `pathlib.Path`.
@@ -110,9 +113,14 @@ def export(
     if (quantize == "int8") != (representative_data is not None):
         raise ValueError(f"representative_data goes with quantize='int8' and only with it, got {quantize=}")
 
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch must be 1 or more, got {batch!r}")
+
     if endpoints is None:
         model = float32_copy(model)
         endpoints = {ENDPOINT: image_endpoint(model)}
+    if batch > 1:
+        endpoints = {name: (serve, _batched(inputs, batch)) for name, (serve, inputs) in endpoints.items()}
     notes = {"labels.txt": "\n".join(labels or []), "metadata.json": json.dumps(metadata or {}, indent=1)}
     with atomic(path) as partial:
         if format == "onnx":
@@ -125,8 +133,14 @@ def export(
                 write_saved_model(model, endpoints, Path(folder, "model"), {})
                 in_float = [layer.name for layer in model.layers if getattr(layer, "keep_float", False)]
                 after = getattr(model, "float_after", ())
-                write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after)
+                write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after, batch)
             with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
                 for name, text in notes.items():
                     archive.writestr(name, text)
     return path
+
+
+def _batched(inputs, batch):
+    """The inputs of an endpoint for more than one example."""
+    shapes = {name: (batch, *spec.shape[1:]) for name, spec in inputs.items() if spec.shape.rank and spec.shape[0] == 1}
+    return inputs | {name: tf.TensorSpec(shape, inputs[name].dtype, name=name) for name, shape in shapes.items()}

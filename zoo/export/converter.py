@@ -45,10 +45,15 @@ def _convert(folder):
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
         data = {path.stem.split("-", 1)[1]: dict(np.load(path)) for path in folder.glob("representative-*.npz")}
+        batch = arguments["batch"]
+
+        def part(array, index):
+            return np.resize(array[index : index + batch], (batch, *array.shape[1:]))
+
         converter.representative_dataset = lambda: (
-            (endpoint, {name: array[index : index + 1] for name, array in arrays.items()})
+            (endpoint, {name: part(array, index) for name, array in arrays.items()})
             for endpoint, arrays in data.items()
-            for index in range(len(next(iter(arrays.values()))))
+            for index in range(0, len(next(iter(arrays.values()))), batch)
         )
     if quantize == "int8" and (arguments["in_float"] or arguments["after"]):
         converted = _quantize_but(converter, arguments["in_float"], arguments["after"])

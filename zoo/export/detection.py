@@ -34,6 +34,16 @@ def detection_endpoint(
     inner = round(seen_height * factor), round(seen_width * factor)
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
 
+    def suppress(boxes, scores):
+        best, classes = tf.reduce_max(scores, axis=-1), tf.argmax(scores, axis=-1, output_type=tf.int32)
+        # two units apart, boxes of different classes never overlap
+        apart = boxes + 2.0 * tf.cast(classes, tf.float32)[:, None]
+        chosen, count = tf.image.non_max_suppression_padded(
+            apart, best, max_detections, iou_threshold, confidence, pad_to_max_output_size=True
+        )
+        kept = {"boxes": boxes, "scores": best, "classes": classes}
+        return {name: tf.gather(values, chosen) for name, values in kept.items()} | {"count": count}
+
     def serve(image):
         image = tf.cast(image, tf.float32)
         if input_size is not None:
@@ -48,17 +58,7 @@ def detection_endpoint(
         scores = tf.sigmoid(outputs["scores"])
         if detections == "raw":
             return {"boxes": boxes, "scores": scores}
-        best, classes = tf.reduce_max(scores[0], axis=-1), tf.argmax(scores[0], axis=-1, output_type=tf.int32)
-        # two units apart, boxes of different classes never overlap
-        apart = boxes[0] + 2.0 * tf.cast(classes, tf.float32)[:, None]
-        chosen, count = tf.image.non_max_suppression_padded(
-            apart, best, max_detections, iou_threshold, confidence, pad_to_max_output_size=True
-        )
-        return {
-            "boxes": tf.gather(boxes[0], chosen)[None],
-            "scores": tf.gather(best, chosen)[None],
-            "classes": tf.gather(classes, chosen)[None],
-            "count": count[None],
-        }
+        found = [suppress(boxes[index], scores[index]) for index in range(image.shape[0])]
+        return {name: tf.stack([one[name] for one in found]) for name in found[0]}
 
     return serve, {"image": tf.TensorSpec((1, seen_height, seen_width, 3), tf.uint8, name="image")}

@@ -40,7 +40,7 @@ def cast_endpoint(model, kind="shift"):
         if kind == "angle":
             return {"angle": keras.tree.flatten(values)[0]}
         cast = tf.concat(values, axis=1)
-        step = tf.reshape(cast, (1, 1, 1, 3))
+        step = tf.reshape(cast, (-1, 1, 1, 3))
         corrected = pixels / step if kind == "gains" else pixels - step
         # half a level more, because the cast to whole numbers cuts off
         return {"cast": cast, "corrected": tf.cast(tf.clip_by_value(corrected + 0.5, 0.0, 255.0), tf.uint8)}

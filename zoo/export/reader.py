@@ -33,6 +33,8 @@ def operations(path):
 class Exported:
     """An exported model, ready to run: `run(image=pixels)` gives a dictionary of NumPy arrays by output name.
 
+    Any number of examples is run in parts of as many as the file takes at a time.
+
     Attributes:
         inputs: Dictionary of input name to (shape, dtype name).
         labels: Names of the classes stored in the file, or an empty list.
@@ -48,8 +50,20 @@ class Exported:
     def __call__(self, **inputs):
         if set(inputs) != set(self.inputs):
             raise ValueError(f"the inputs are {', '.join(self.inputs)}, got {', '.join(inputs) or 'none'}")
+        inputs = {name: np.asarray(value) for name, value in inputs.items()}
+        size = next((shape[0] for shape, _ in self.inputs.values() if shape), None)
+        count = max((len(value) for value in inputs.values() if value.ndim), default=size)
+        batched = [name for name, (shape, _) in self.inputs.items() if shape and shape[0] == size]
+        whole = all(inputs[name].ndim == len(shape) for name, (shape, _) in self.inputs.items())
+        if isinstance(size, int) and whole and count not in (0, size):  # any number, in parts of what the file takes
+            parts = []
+            for start in range(0, count, size):
+                chosen = np.minimum(np.arange(start, start + size), count - 1)
+                part = {name: inputs[name][chosen] for name in batched if len(inputs[name]) == count}
+                parts.append(self(**inputs | part))
+            return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
         for name, (shape, dtype) in self.inputs.items():
-            found = np.asarray(inputs[name])
+            found = inputs[name]
             same = len(found.shape) == len(shape) and all(
                 side in (None, other) for side, other in zip(shape, found.shape, strict=True)
             )

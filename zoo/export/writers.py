@@ -90,8 +90,9 @@ def without_fourier(model):
             layer.by_matrix = False
 
 
-def write_tflite(folder, path, quantize, endpoints, representative_data, in_float=(), after=()):
-    arguments = {"quantize": quantize, "endpoints": list(endpoints), "in_float": list(in_float), "after": list(after)}
+def write_tflite(folder, path, quantize, endpoints, representative_data, in_float=(), after=(), batch=1):
+    arguments = {"quantize": quantize, "endpoints": list(endpoints), "batch": batch}
+    arguments |= {"in_float": list(in_float), "after": list(after)}
     if quantize == "int8":
         if not isinstance(representative_data, dict):
             inputs = next(iter(endpoints.values()))[1]
