@@ -36,10 +36,12 @@ from recipes.data.splits import Split
 from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
+from zoo.denoising_autoencoder import resized
 
 TASK = "image denoising"
 LOSSES = {"mse": "mse", "l1": "mae", "charbonnier": losses.Charbonnier, "ssim": losses.SSIMWeighted}
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+TILE = (256, 256)  # of a photo, as an exported file takes it
 CURVE_OF_PHOTOS = (5, 15, 25, 35, 50, 75)  # of 255
 
 
@@ -207,7 +209,7 @@ def evaluate(
     *,
     model: str = "denoising_autoencoder",
     dataset: str = "digits",
-    split: Split = "test",
+    split: Split | None = None,
     noise: noises.Kind | None = None,
     noise_level: float | None = None,
     curve: tuple[float, ...] | None = None,
@@ -223,7 +225,7 @@ def evaluate(
     Args:
         model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
-        split: Part of the data set to measure on.
+        split: Part of the data set to measure on; by default test, or for photos without one validation.
         noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
         noise_level: Its level, in (0, 1], or above 1 of 255; by default the one in the model's card.
         curve: Levels of the curve, by default 0.1 to 0.8 or for photos 5 to 75 of 255; it is measured on the first
@@ -235,7 +237,8 @@ def evaluate(
     restorer = Restorer(model)
     kind, level = restorer.noise(noise, noise_level)
     curve = None if curve is None else [noises.level_range(point, "curve")[1] for point in curve]
-    images = restorer.datasets(dataset, data_dir, manual_dir)
+    images = restorer.datasets(dataset, data_dir, manual_dir, split)
+    split = split or getattr(images, "measured", "test")
     count = len(images.split(split)[0])
     folder = runs.output_folder("denoising_autoencoder", f"evaluate-{images.name}", output)
     figures = {
@@ -302,7 +305,7 @@ def export(
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     batch: int = 1,
     dataset: str = "digits",
-    split: Split = "test",
+    split: Split | None = None,
     noise: noises.Kind | None = None,
     noise_level: float | None = None,
     data_dir: Path | None = None,
@@ -317,7 +320,7 @@ def export(
         quantize: One or more precisions of the TFLite files.
         batch: Examples that a file takes at a time.
         dataset: Data to measure the PSNR on; its training split shows int8 the range of the activations.
-        split: Part of the data set to measure on.
+        split: Part of the data set to measure on; by default test, or for photos without one validation.
         noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
         noise_level: Its level, in (0, 1]; by default the one in the model's card.
         data_dir: Folder of tensorflow-datasets.
@@ -327,9 +330,13 @@ def export(
     files = exports.plan(format, quantize)
     restorer = Restorer(model).keras_only()
     kind, level = restorer.noise(noise, noise_level)
-    images = restorer.datasets(dataset, data_dir, manual_dir)
+    images = restorer.datasets(dataset, data_dir, manual_dir, split)
+    split = split or getattr(images, "measured", "test")
     clean = images.split(split)[0]
     noisy = noises.fixed(clean, kind=kind, level=level)
+    photos = isinstance(images, crops.PhotoSet)
+    one = crops.centres(noisy[:1], TILE) if photos else noisy[:1]
+    network = resized(restorer.model, *TILE) if photos else restorer.model
     folder = runs.output_folder("denoising_autoencoder", "export", output)
     about = restorer.about | {"kind": kind, "level": level}
     reference = restorer(noisy)
@@ -337,11 +344,12 @@ def export(
     def measured(path):
         exported = Restorer(path)
         found = exported(noisy)
+        gaps = [np.abs(one / 255 - other / 255).max() for one, other in zip(found, reference, strict=True)]
         return {
             "metrics": _figures(clean, found),
             "measured_on": _measured_on(images, split, kind, level),
-            "max_abs_difference": float(np.abs(found / 255 - reference / 255).max()),
-            "latency_ms": round(timing.latency(lambda: exported(noisy[:1])), 4),
+            "max_abs_difference": float(max(gaps)),
+            "latency_ms": round(timing.latency(lambda: exported(one)), 4),
         }
 
     entries = exports.write_all(
@@ -349,12 +357,14 @@ def export(
         files,
         restorer,
         batch=batch,
-        endpoints=exporting.pixels_endpoint(restorer.model),
+        network=network,
+        endpoints=exporting.pixels_endpoint(network),
         metadata={
             "input": "uint8 pixels, 0 to 255",
             "output": "uint8 pixels, 0 to 255",
             "noise": about,
             "stride": restorer.stride,
+            "overlaps": restorer.overlaps,
         },
         representative_data=representative(images, split, kind, restorer.about.get("trained", (level, level))),
         card={"name": restorer.name, "task": restorer.task, "noise": about},
@@ -372,6 +382,7 @@ class Restorer(models.TrainedModel):
         about: The noise it was trained for: "kind", "trained" (range of levels) and "level" (of the test), where known.
         input_shape: (height, width, channels).
         stride: The smallest side that the network makes sense of.
+        overlaps: Tiles of a photo that see the same pixel, along an axis: 2 for a network that learnt from photos.
     """
 
     name, task = "denoising_autoencoder", TASK
@@ -383,11 +394,12 @@ class Restorer(models.TrainedModel):
             if len(shape) != 4 or dtype != "uint8":
                 raise ValueError(f"{self.path} does not restore images: its inputs are {self.model.inputs}")
             outputs = self.model(image=np.zeros(shape, np.uint8)).get("restored", np.zeros(())).shape
-            self.stride = self.model.metadata.get("stride", 1)
+            self.stride, self.overlaps = self.model.metadata.get("stride", 1), self.model.metadata.get("overlaps", 4)
         else:
             shape, outputs = self.model.input_shape, self.model.output_shape
             down = [layer for layer in self.model.layers if getattr(layer, "strides", None) == (2, 2)]
             self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D | keras.layers.Conv2D) for layer in down)
+            self.overlaps = 2 if None in shape[1:3] else 4
         if (
             not isinstance(shape, tuple)
             or len(shape) != 4
@@ -408,10 +420,10 @@ class Restorer(models.TrainedModel):
         level = self.about.get("level", 0.5) if level is None else level
         return kind or self.about.get("kind", "gaussian"), noises.level_range(level)[1]
 
-    def datasets(self, dataset, data_dir, manual_dir):
-        """A data set in this model's input shape; whole photos where it takes any."""
-        if None in self.input_shape:
-            return crops.load(dataset, self.input_shape[-1])
+    def datasets(self, dataset, data_dir, manual_dir, split=None):
+        """A data set in this model's input shape; whole photos where it has learnt from parts of them."""
+        if self.overlaps == 2:
+            return crops.load(dataset, self.input_shape[-1], complete=split != "all")
         return datasets(dataset, self.input_shape, data_dir, manual_dir)
 
     def __call__(self, images):
@@ -429,7 +441,11 @@ class Restorer(models.TrainedModel):
             return np.concatenate([self.any_size(image[..., index : index + 1]) for index in range(channels)], axis=-1)
         if channels < wanted:
             return np.rint(self.any_size(np.repeat(image, wanted, -1)).mean(-1, keepdims=True)).astype(np.uint8)
-        return self._whole(image) if None in self.input_shape else by_tiles(self, image, self.input_shape[:2])
+        return (
+            self._whole(image)
+            if None in self.input_shape
+            else by_tiles(self, image, self.input_shape[:2], self.overlaps)
+        )
 
     def _whole(self, image, side=768, margin=96):
         """Restores an image by a network of any size; a large one in parts, each seen with all that it depends on."""
@@ -447,19 +463,22 @@ class Restorer(models.TrainedModel):
         return restored
 
 
-def by_tiles(restore, image, tile, *, at_once=512):
+def by_tiles(restore, image, tile, overlaps=4, *, at_once=512):
     """Restores an image of any size by overlapping tiles that are blended without a seam; its edges are mirrored.
 
     Args:
         restore: Function from tiles to restored tiles, uint8 (count, *tile, channels).
         image: uint8 (height, width, channels).
         tile: (height, width) of a tile. Where the image is no larger, there is one tile and nothing to blend.
+        overlaps: Tiles that see the same pixel, along an axis.
         at_once: Tiles per call.
 
     Returns:
         The restored image, same shape.
     """
-    (rows, above, window_down), (columns, left, window_across) = map(_tiling, image.shape[:2], tile)
+    (rows, above, window_down), (columns, left, window_across) = (
+        _tiling(size, side, overlaps) for size, side in zip(image.shape, tile, strict=False)
+    )
     padded = np.pad(image, (above, left, (0, 0)), mode="reflect")
     window = (window_down[:, None] * window_across)[..., None]
     total, weight = np.zeros(padded.shape, np.float32), np.zeros((*padded.shape[:2], 1), np.float32)
@@ -473,7 +492,7 @@ def by_tiles(restore, image, tile, *, at_once=512):
     return np.rint(total[inside] / weight[inside]).astype(np.uint8)
 
 
-def _tiling(size, side):
+def _tiling(size, side, overlaps):
     """Where tiles begin along an axis, how far it is padded at both ends, and the weight of each place of a tile."""
     if size <= side:
         return [0], ((side - size) // 2, side - size - (side - size) // 2), np.ones(side, np.float32)
@@ -481,7 +500,7 @@ def _tiling(size, side):
     # with the step; at a quarter of a raised cosine that is less than a grey level.
     margin = side // 7
     inner = side - 2 * margin
-    step = max(1, inner // 4)
+    step = max(1, inner // overlaps)
     window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
     before = side - margin - step  # so that the first pixel, too, is in as many tiles as any
     starts = [step * index for index in range(math.ceil((before + size - margin) / step))]
@@ -617,6 +636,8 @@ def _figures(clean, restored):
 def representative(images, split, kind, level, count=500):
     """Noisy images that show int8 the range of the activations."""
     clean = images.split("train" if "train" in images.splits else split)[0]
+    if isinstance(images, crops.PhotoSet):
+        clean, count = crops.centres(clean[:200], TILE), 200
     return noises.fixed(exports.some_of(clean, count), kind=kind, level=level, seed=noises.SEED + 1)
 
 

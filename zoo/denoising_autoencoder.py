@@ -92,6 +92,19 @@ def denoising_autoencoder(
     return Model(image, _output(x, image, residual), name=name)
 
 
+def resized(model, height, width):
+    """A copy of a denoiser with the same weights for images of another size.
+
+    Raises:
+        ValueError: If the size is no multiple of the network's stride.
+    """
+    copy = keras.models.clone_model(model, input_tensors=Input((height, width, model.input_shape[-1]), name="image"))
+    if copy.output_shape[1:3] != (height, width):
+        raise ValueError(f"{height} x {width} is no multiple of the stride: it gives {copy.output_shape[1:3]}")
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def _residual_unet(input_shape, filters, blocks, name):
     blocks = (blocks,) * len(filters) if isinstance(blocks, int) else tuple(blocks)
     if len(blocks) != len(filters) or min(blocks) < 1:
