@@ -87,6 +87,7 @@ ROWS = [
             ({"filters": ()}, "filter"),
             ({"convolutions": 0}, "convolutions=0"),
             ({"decoder_convolutions": -1}, "decoder_convolutions=-1"),
+            ({"architecture": "dncnn"}, "architecture must be classic or residual_unet"),
             ({"weights": "imagenet"}, "weights must be None"),
         ],
     ),

@@ -132,7 +132,8 @@ def export(
             with tempfile.TemporaryDirectory() as folder:
                 write_saved_model(model, endpoints, Path(folder, "model"), {})
                 in_float = [layer.name for layer in model.layers if getattr(layer, "keep_float", False)]
-                after = getattr(model, "float_after", ())
+                named = [layer.name for layer in model.layers if getattr(layer, "float_after", False) is True]
+                after = [*getattr(model, "float_after", ()), *named]
                 write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after, batch)
             with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
                 for name, text in notes.items():

@@ -1,0 +1,164 @@
+"""The denoiser for photos: its network, parts cut out of photos, whole photos measured, tiles exported."""
+
+import keras
+import numpy as np
+import pytest
+from commands import run_json
+from PIL import Image
+
+import zoo
+from recipes import denoising_autoencoder as recipe
+from recipes.data import crops, noise
+from zoo.denoising_autoencoder import resized
+
+NETWORK = {"architecture": "residual_unet", "filters": (8, 12), "blocks": 1}
+
+
+def photo(height, width, seed=0):
+    """Smooth colours with edges, as photos have them."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 255, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.NEAREST))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for split, count in (("train", 5), ("val", 2)):
+        (folder / split).mkdir()
+        for number in range(count):
+            Image.fromarray(photo(70 + 8 * number, 90, number)).save(folder / split / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo_run(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run")
+    options = {"crop": 32, "crops_per_photo": 96, "noise_level": (5, 50), "test_level": 25, "loss": "l1"}
+    answer = recipe.train(
+        dataset=str(folder), epochs=6, batch_size=16, learning_rate=1e-2, weight_decay=0.0, output=output,
+        **options, **(NETWORK | {"blocks": (1,)}),
+    )  # fmt: skip
+    return output, answer
+
+
+def test_the_network_begins_with_the_image_and_scales_with_it():
+    model = zoo.denoising_autoencoder((None, None, 3), **NETWORK)
+    images = np.random.default_rng(0).random((2, 24, 36, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(images), images, atol=1e-6)
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(0, 0.2, weight.shape) for weight in model.get_weights()])
+    # without biases: what it does to an image, it does to its half
+    full, half = (np.asarray(model(images * share, training=True)) for share in (0.1, 0.05))
+    np.testing.assert_allclose(half, full / 2, atol=1e-6)
+    fixed = resized(model, 24, 36)
+    np.testing.assert_allclose(fixed(images), model(images), atol=1e-5)
+    with pytest.raises(ValueError, match="25 x 36 is no multiple"):
+        resized(model, 25, 36)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"architecture": "dncnn"}, "architecture must be classic or residual_unet, got 'dncnn'"),
+        ({"blocks": (1, 2, 3)}, "one number or one per level"),
+        ({"blocks": 0}, "1 or more"),
+        ({"input_shape": (30, 30, 3)}, "multiples of the stride 4"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.denoising_autoencoder(**({"input_shape": (32, 32, 3)} | NETWORK | options))
+
+
+def test_parts_are_parts_of_the_photos_and_repeat():
+    photos = [np.arange(20 * 30 * 3, dtype=np.int64).reshape(20, 30, 3) % 251, photo(9, 40)]
+    photos = [np.uint8(one) for one in photos]
+    sizes = {"batch_size": 6, "steps": 4, "epochs": 3, "seed": 5}
+    options = {"crop": (8, 8), "crops_per_photo": 12, "kind": "gaussian", "low": 0.0, "high": 0.01} | sizes
+    whole = [(np.asarray(x), np.asarray(y)) for x, y in crops.training_batches(photos, **options)]
+    again = [np.asarray(x) for x, _ in crops.training_batches(photos, **options, first_epoch=2)]
+    assert len(whole) == 12
+    for one, other in zip([x for x, _ in whole[8:]], again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    windows = set()
+    for one in photos:
+        for top in range(one.shape[0] - 7):
+            for left in range(one.shape[1] - 7):
+                part = one[top : top + 8, left : left + 8]
+                for turned in (part, part.transpose(1, 0, 2)):
+                    for flipped in (turned, turned[::-1], turned[:, ::-1], turned[::-1, ::-1]):
+                        windows.add(flipped.tobytes())
+    parts = np.concatenate([y for _, y in whole])
+    assert all(np.rint(255 * part).astype(np.uint8).tobytes() in windows for part in parts)
+    assert len({part.tobytes() for part in parts}) > 60
+
+
+def test_levels_above_one_are_of_255():
+    assert noise.level_range((5, 50)) == (5 / 255, 50 / 255) and noise.level_range(0.5) == (0.5, 0.5)
+    with pytest.raises(ValueError, match=r"noise_level must be in \[0, 1\], or up to 255.*got 300"):
+        noise.level_range(300)
+
+
+def test_whole_photos_are_measured(photo_run, folder, capfd, tmp_path):
+    output, answer = photo_run
+    assert answer["metrics"]["psnr"] > answer["baselines"]["noisy"]["psnr"] + 2
+    command = ("evaluate", "denoising_autoencoder", "--model", output, "--dataset", folder, "--noise-level", 25)
+    status, found, _ = run_json(capfd, *command, "--curve", 15, "--output", tmp_path)
+    assert status == 0 and found["split"] == "validation" and found["images"] == 2
+    assert found["metrics"]["psnr"] == pytest.approx(answer["metrics"]["psnr"], abs=1e-4)
+    clean = [np.asarray(Image.open(folder / "val" / f"{number}.png")) for number in range(2)]
+    noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
+    psnr = [-10 * np.log10(np.mean((a / 255 - b / 255) ** 2)) for a, b in zip(clean, noisy, strict=True)]
+    assert found["baselines"]["noisy"]["psnr"] == pytest.approx(np.mean(psnr), abs=1e-4)
+    assert {"median_3x3", "gaussian_filter", "non_local_means", "wavelet"} <= set(found["baselines"])
+
+
+def test_a_large_photo_is_restored_in_parts_without_a_seam(photo_run):
+    restorer = recipe.Restorer(photo_run[0])
+    image = noise.fixed([photo(150, 170, 7)], kind="gaussian", level=0.1)[0]
+    whole, parts = restorer._whole(image), restorer._whole(image, side=64, margin=48)
+    assert whole.shape == image.shape and np.abs(whole.astype(int) - parts).max() <= 1
+    grey = restorer.any_size(image[..., :1])
+    assert grey.shape == (150, 170, 1)
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_exported_tiles_restore_photos(quantize, photo_run, folder, capfd, tmp_path):
+    command = ("export", "denoising_autoencoder", "--model", photo_run[0], "--dataset", folder, "--quantize", quantize)
+    status, answer, _ = run_json(capfd, *command, "--output", tmp_path)
+    (entry,) = answer["files"]
+    loss = answer["metrics"]["psnr"] - entry["metrics"]["psnr"]
+    assert status == 0 and loss < (0.05 if quantize == "none" else 0.6)
+    exported = recipe.Restorer(tmp_path / entry["file"])
+    assert exported.input_shape == (256, 256, 3) and exported.overlaps == 2
+
+
+def test_resumes_to_the_same_weights(folder, tmp_path, monkeypatch):
+    options = {"crop": 16, "crops_per_photo": 8, "batch_size": 4, "epochs": 2, "filters": (4,), "learning_rate": 1e-3}
+    options |= {"architecture": "residual_unet", "noise_level": (10, 20), "dataset": str(folder)}
+    monkeypatch.setattr(recipe, "measure", lambda *args, **kwargs: {"metrics": {}, "baselines": {}})
+    monkeypatch.setattr(recipe, "_rows", lambda figures: [{"image": "none"}])
+    recipe.train(output=tmp_path / "whole", **options)
+    fit = recipe.training.fit
+
+    def killed(*args, **kwargs):
+        kill = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: 1 / (1 - epoch))
+        return fit(*args, **kwargs | {"callbacks": [kill]})
+
+    monkeypatch.setattr(recipe.training, "fit", killed)
+    with pytest.raises(ZeroDivisionError):
+        recipe.train(output=tmp_path / "cut", **options)
+    monkeypatch.setattr(recipe.training, "fit", fit)
+    recipe.train(resume=tmp_path / "cut")
+    first, second = (zoo.load(tmp_path / name / "model.keras").get_weights() for name in ("whole", "cut"))
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_bad_folders_are_one_line(tmp_path):
+    with pytest.raises(ValueError, match="there is no folder nowhere"):
+        crops.load("nowhere")
+    (tmp_path / "few").mkdir()
+    Image.fromarray(photo(20, 20)).save(tmp_path / "few/a.png")
+    with pytest.raises(ValueError, match=r"few has 1 photos that can be read: the splits need 3"):
+        crops.load(tmp_path / "few")
