@@ -84,7 +84,7 @@ def train(
     Args:
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
         noise: gaussian, poisson, salt_and_pepper (share of pixels) or speckle (multiplied).
-        noise_level: One level, where white is 1 (above 1: where it is 255); or LOW HIGH, between which each image gets
+        noise_level: One level, where white is 1 (from 2 on: where it is 255); or LOW HIGH, between which each image gets
             its own.
         test_level: Level of the test pairs; by default 0.5, or the nearest one in the range.
         loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).
@@ -227,7 +227,7 @@ def evaluate(
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
         split: Part of the data set to measure on; by default test, or for photos without one validation.
         noise: gaussian, poisson, salt_and_pepper or speckle; by default the model's own.
-        noise_level: Its level, in (0, 1], or above 1 of 255; by default the one in the model's card.
+        noise_level: Its level, in (0, 1], or from 2 on of 255; by default the one in the model's card.
         curve: Levels of the curve, by default 0.1 to 0.8 or for photos 5 to 75 of 255; it is measured on the first
             images of the split.
         data_dir: Folder of tensorflow-datasets.

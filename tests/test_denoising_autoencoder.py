@@ -265,11 +265,13 @@ def test_the_stream_draws_anew_each_epoch_and_goes_on_where_it_stopped():
 @pytest.mark.parametrize(
     ("level", "words"),
     [
-        (-0.1, "must be in \\[0, 1\\], got -0.1"),
-        ((0.1, 1.5), "must be in \\[0, 1\\], got 1.5"),
+        (-0.1, "must be in \\[0, 1\\], or .*got -0.1"),
+        ((0.1, 1.5), "must be in \\[0, 1\\], or .*got 1.5"),
+        ((0.1, 25), "must be in \\[0, 1\\], or 2 to 255 .*got 0.1"),
+        (300, "or 2 to 255 .*got 300"),
         ((0.5, 0.2), "LOW HIGH, got 0.5 > 0.2"),
         ((0.1, 0.2, 0.3), "one level or a range of two, got 3"),
-        (float("nan"), "must be in \\[0, 1\\], got nan"),
+        (float("nan"), "must be in \\[0, 1\\], or .*got nan"),
         (0, "no noise at all"),
     ],
 )
@@ -543,7 +545,7 @@ def test_the_classic_code_has_the_default_network():
         (["train", "--weights", "lion"], ["weights must be None"]),
         (["train", "--resume", "empty"], ["nothing to resume"]),
         (["evaluate", "--model", "run", "--noise-level", "1.01"], ["noise_level", "1.01"]),
-        (["evaluate", "--model", "run", "--curve", "0.1", "7"], ["curve", "7"]),
+        (["evaluate", "--model", "run", "--curve", "0.1", "7"], ["curve", "0.1"]),
         (["evaluate", "--model", "run", "--split", "dev"], ["dev", "validation"]),
         (["evaluate", "--model", "lion"], ["lion"]),
         (["evaluate", "--model", "lion.keras"], ["lion.keras"]),

@@ -96,7 +96,7 @@ def test_parts_are_parts_of_the_photos_and_repeat():
 
 def test_levels_above_one_are_of_255():
     assert noise.level_range((5, 50)) == (5 / 255, 50 / 255) and noise.level_range(0.5) == (0.5, 0.5)
-    with pytest.raises(ValueError, match=r"noise_level must be in \[0, 1\], or up to 255.*got 300"):
+    with pytest.raises(ValueError, match=r"noise_level must be in \[0, 1\], or 2 to 255.*got 300"):
         noise.level_range(300)
 
 

@@ -22,18 +22,20 @@ SEED = 20_260_101  # of the test pairs, so that runs and files compare
 
 
 def level_range(level, name="noise_level"):
-    """(low, high) of one level, or of a range given by two, where above 1 they are of 255; `name` is the argument's.
+    """(low, high) of one level, or of a range given by two, from 2 on as of 255; `name` is the argument's.
 
     Raises:
-        ValueError: If a level is outside [0, 255], the range is empty or there is no noise in it.
+        ValueError: If a level is in neither range, the range given is empty, or there is no noise in it.
     """
     levels = tuple(level) if isinstance(level, tuple | list) else (level,)
     if len(levels) not in (1, 2):
         raise ValueError(f"{name} is one level or a range of two, got {len(levels)}: {levels}")
+    of_255 = any(2 <= value <= 255 for value in levels)
     for value in levels:
-        if not 0 <= value <= 255:
-            raise ValueError(f"{name} must be in [0, 1], or up to 255 as of the values of a file, got {value}")
-    if max(levels) > 1:
+        # between 1 and 2 nobody can tell which of the two is meant, and a share beside numbers of 255 is neither
+        if not (value == 0 or 1 <= value <= 255 if of_255 else 0 <= value <= 1):
+            raise ValueError(f"{name} must be in [0, 1], or 2 to 255 as of the values of a file, got {value}")
+    if of_255:
         levels = tuple(value / 255 for value in levels)
     low, high = levels[0], levels[-1]
     if low > high:
