@@ -84,7 +84,7 @@ def train(
     Args:
         dataset: digits, a folder of images, or a name of tensorflow-datasets (mnist, fashion_mnist, cifar10, ...).
         noise: gaussian, poisson, salt_and_pepper (share of pixels) or speckle (multiplied).
-        noise_level: One level, where white is 1 (from 2 on: where it is 255); or LOW HIGH, between which each image gets
+        noise_level: One level, where white is 1 (from 2 on: 255); or LOW HIGH, between which each image gets
             its own.
         test_level: Level of the test pairs; by default 0.5, or the nearest one in the range.
         loss: mse, l1 (absolute error), charbonnier (a smooth one) or ssim (structural dissimilarity and l1).

@@ -545,7 +545,7 @@ def test_the_classic_code_has_the_default_network():
         (["train", "--weights", "lion"], ["weights must be None"]),
         (["train", "--resume", "empty"], ["nothing to resume"]),
         (["evaluate", "--model", "run", "--noise-level", "1.01"], ["noise_level", "1.01"]),
-        (["evaluate", "--model", "run", "--curve", "0.1", "7"], ["curve", "0.1"]),
+        (["evaluate", "--model", "run", "--curve", "0.1", "700"], ["curve", "700"]),
         (["evaluate", "--model", "run", "--split", "dev"], ["dev", "validation"]),
         (["evaluate", "--model", "lion"], ["lion"]),
         (["evaluate", "--model", "lion.keras"], ["lion.keras"]),
