@@ -345,7 +345,7 @@ def export(
         output: Folder for the files and their card; by default a new one under runs/alexnet.
     """
     training.check_positive(casts=casts)
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     estimator = Estimator(model).keras_only()
     kind, strength = estimator.kind, estimator.strength
     photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)

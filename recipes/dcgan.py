@@ -315,7 +315,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/dcgan.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     generation.check_count(count, 2)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)

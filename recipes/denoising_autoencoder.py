@@ -327,7 +327,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/denoising_autoencoder.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     restorer = Restorer(model).keras_only()
     kind, level = restorer.noise(noise, noise_level)
     images = restorer.datasets(dataset, data_dir, manual_dir, split)

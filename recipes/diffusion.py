@@ -505,7 +505,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/diffusion.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     generation.check_count(count, 2)
     generator = Generator(model).keras_only()
     sampling = generator.sampling(steps, "dpm_solver++", guidance_scale)

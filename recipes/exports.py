@@ -8,12 +8,14 @@ from zoo import export as exporting
 FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
 
 
-def plan(formats, quantizations):
+def plan(formats, quantizations, batch=1):
     """The files to write, as a list of (file name, format, quantization), from the options of a command.
 
     Raises:
-        ValueError: If one of the two is empty, or a quantization is asked for without TFLite.
+        ValueError: If one of the two is empty, a quantization is asked for without TFLite, or the batch is empty.
     """
+    if batch < 1:
+        raise ValueError(f"batch must be 1 or more, got {batch}")
     if not formats or not quantizations:
         raise ValueError("--format and --quantize need a value each")
     if "tflite" not in formats and set(quantizations) != {"none"}:
@@ -47,8 +49,8 @@ def write_all(
         folder: Where to write.
         files: The `plan`.
         opened: The `models.TrainedModel`; its labels and licence go into every file.
-        measured: Function (path) that gives what the card says of the file: a dictionary with "metrics" (the task's own
-            first), "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
+        measured: Function (path) that gives what the card says of a file: "metrics" (the task's own first),
+            "measured_on", "max_abs_difference" (from Keras) and "latency_ms".
         network: The Keras model to write; None takes the opened one.
         endpoints: The signatures, see `zoo.export.export`, or a function of the format that gives them.
         metadata: What the files say besides name, task, data, licence and quantization, or a function of the format.

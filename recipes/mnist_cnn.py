@@ -273,7 +273,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/mnist_cnn.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     classifier = Classifier(model).keras_only()
     images = classifier.datasets(dataset, data_dir, manual_dir)
     x, y = images.split(split)

@@ -406,7 +406,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/spectrogram_cnn.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     classifier = Classifier(model).keras_only()
     if not 0 <= stream <= classifier.seconds:
         raise ValueError(f"stream must be in 0 to the model's {classifier.seconds:g} seconds, got {stream}")

@@ -365,7 +365,7 @@ def export(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the files and their card; by default a new one under runs/unet.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     whole = Segmenter(model).keras_only()
     size = tuple(size or whole.fixed or whole.card.get("image", {}).get("crop", (256, 256)))
     network = whole.model if whole.fixed == size else resized(whole.model, *size)

@@ -374,7 +374,7 @@ def export(
         data_dir: Folder of tensorflow-datasets.
         output: Folder for the files and their card; by default a new one under runs/yolo.
     """
-    files = exports.plan(format, quantize)
+    files = exports.plan(format, quantize, batch)
     training.check_range("[0, 1]", confidence=confidence, iou=iou)
     training.check_positive(max_detections=max_detections)
     if input_size is not None and min(input_size) < 1:
