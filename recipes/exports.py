@@ -41,7 +41,7 @@ def write_all(
     card=None,
     batch=1,
 ):
-    """Writes a model to files, measures each, prints the table of them and writes the card beside them.
+    """Writes a model to files, measures each, prints their table, writes the card beside them, and gives its entries.
 
     Other files of the same training stay in the folder's card; those of another model do not belong to it.
 
@@ -57,9 +57,6 @@ def write_all(
         representative_data: Raw inputs, for int8.
         card: What the card says of a model that has none; by default name, task and classes.
         batch: Examples that a file takes at a time.
-
-    Returns:
-        The entries of the card, one dictionary per file.
     """
     card = opened.card or card or {"name": opened.name, "task": opened.task, "dataset": {"classes": opened.labels}}
     entries, rows = [], []
