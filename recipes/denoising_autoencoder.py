@@ -149,7 +149,8 @@ def train(
     best = {"monitor": "val_psnr", "mode": "max", "patience": patience}
     length = {"epochs": epochs, "steps": steps}
     trained = training.fit(model, batches, run=run, card=card, **length, validation=validation, **best)
-    checkpoints.save_model(trained, run.folder / "model.keras")
+    # half precision costs photos nothing: their noise is larger
+    (checkpoints.save_compact if crop else checkpoints.save_model)(trained, run.folder / "model.keras")
     restorer, split = Restorer(run.folder, card=card), getattr(images, "measured", "test")
     figures = measure(restorer, images, split, kind=noise, level=level, folder=run.folder)
     plots.curves(run.history, run.folder / "curves.png", metric="psnr")
@@ -523,7 +524,7 @@ def measure(restore, images, split, *, kind, level, folder, curve=None):
         points.append({"level": point} | {name: _figures(few[: len(p)], p)["psnr"] for name, p in restored.items()})
     if points:
         pictures.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
-    _sheet(clean, restored_by, best, folder / "examples.png", f"{kind} noise, level {level:g}")
+    _sheet(clean, restored_by, best, folder / "examples.png", f"{kind} noise, level {_level(images, level)}")
     return {
         "metrics": figures["restored"],
         "baselines": {name: figures[name] | parameters for name, parameters in baselines.items()},
@@ -642,8 +643,11 @@ def representative(images, split, kind, level, count=500):
 
 
 def _measured_on(images, split, kind, level):
-    level = f"{255 * level:g} of 255" if isinstance(images, crops.PhotoSet) else f"{level:g}"
-    return f"{images.name}, {split}, {kind} noise at {level}"
+    return f"{images.name}, {split}, {kind} noise at {_level(images, level)}"
+
+
+def _level(images, level):
+    return f"{255 * level:g} of 255" if isinstance(images, crops.PhotoSet) else f"{level:g}"
 
 
 def _rows(figures):
