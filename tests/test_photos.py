@@ -162,3 +162,22 @@ def test_bad_folders_are_one_line(tmp_path):
     Image.fromarray(photo(20, 20)).save(tmp_path / "few/a.png")
     with pytest.raises(ValueError, match=r"few has 1 photos that can be read: the splits need 3"):
         crops.load(tmp_path / "few")
+
+
+def test_the_published_model_restores_photos(real_data):
+    card = zoo.pretrained.card("denoising_photos")
+    assert card["parameters"] <= 500_000 and card["metrics"]["psnr"] >= 30.9
+    clean = crops.load(real_data / "bsds400").split("val")[0][:6]
+    noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
+    for file in ("model.keras", "model.tflite"):
+        figures = recipe._figures(clean, recipe.Restorer(zoo.pretrained.file("denoising_photos", file))(noisy))
+        assert figures["psnr"] == pytest.approx(31.55, abs=0.15)  # the first six are among the easier ones
+
+
+def test_the_published_model_restores_a_photo_that_ships_here():
+    from skimage.data import chelsea
+
+    clean = [np.asarray(chelsea())]
+    noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
+    figures = recipe._figures(clean, recipe.Restorer("denoising_photos")(noisy))
+    assert figures["psnr"] > recipe._figures(clean, noisy)["psnr"] + 10
