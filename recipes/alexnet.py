@@ -31,7 +31,6 @@ from recipes.data.splits import Split, has_test
 from recipes.pictures import alexnet as pictures
 from zoo import color
 from zoo import export as exporting
-from zoo.alexnet import freeze
 
 TASK = "image regression"
 BASELINES = {"gray_world": color.gray_world, "shades_of_gray": color.shades_of_gray, "white_patch": color.white_patch}
@@ -83,7 +82,7 @@ def train(
         weight_decay: Decoupled weight decay of AdamW, of the kernels only.
         loss: huber (squared up to a quarter of the strength, linear above) or mse.
         augment: Strength of the random exposure, contrast, gamma, saturation and crops; 0 for none.
-        backbone: alexnet, or a network of keras.applications (MobileNetV3Small, EfficientNetB0, ...).
+        backbone: alexnet, efficientnet_lite0, or a network of keras.applications (MobileNetV3Small, ...).
         variant: Of AlexNet: grouped (2012) or single (one column, as in torchvision).
         width: Of AlexNet: factor of the filters and units of all layers but the last.
         pooling: flatten as in AlexNet; average_max: the average and the maximum over the image; statistics: those of
@@ -147,7 +146,7 @@ def train(
         compile_model(learning_rate, epochs)
         trained = fit(epochs, patience)
     if fine_tuning_epochs:
-        freeze(model, None)
+        model.trainable = True
         compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
         trained = fit(_begin_second_phase(model, run) + fine_tuning_epochs, None)
     checkpoints.save_compact(trained, run.folder / "model.keras")

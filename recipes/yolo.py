@@ -65,6 +65,8 @@ def train(
     classes: tuple[str, ...] = (),
     image_size: tuple[int, ...] = (320,),
     size: Size = "nano",
+    backbone: str | None = None,
+    freeze_until: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     optimizer: Literal["adamw", "sgd"] = "adamw",
@@ -96,6 +98,9 @@ def train(
         image_size: Height and width of the model's images, multiples of 32; or one number, the longest side, where
             the other one is that of the data set's images.
         size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
+        backbone: Network pretrained on ImageNet that looks first: efficientnet_lite0 (extra `pretrained`), or one of
+            keras.applications (MobileNetV3Small, ...). None: a backbone of the given size, from scratch.
+        freeze_until: Last layer that keeps its weights (of efficientnet_lite0 stage3, say), which makes steps cheaper.
         epochs: Passes over the data; by default as many as have 1,500 steps, but 40 to 300.
         batch_size: Images per step; by default 8, for fewer than 100 images 4.
         optimizer: adamw or sgd (with Nesterov momentum 0.937).
@@ -145,7 +150,9 @@ def train(
     precision = setup.precision or training.fast_precision()
     with strategy.scope(), training.precision(precision):
         # network
-        model = zoo.yolo((*image_size, 3), len(boxes.class_names), size=size, weights=weights)
+        start = {"backbone": backbone, "backbone_weights": backbone and "imagenet"}
+        start |= {"weights": weights, "freeze_until": freeze_until}
+        model = zoo.yolo((*image_size, 3), len(boxes.class_names), size=size, **start)
         # optimiser: it averages the weights as well
         model.compile(
             _optimizer(optimizer, learning_rate, weight_decay, gradient_clip, steps, epochs),
@@ -481,7 +488,7 @@ def _as_found(finder, split):
     for one, size in zip(found, split.sizes, strict=True):
         corners = box_data.unletterbox(one["boxes"], size, size, finder.image_size)
         objects.append(np.concatenate([corners, one["classes"][:, None]], axis=1).astype(np.float32))
-    return replace(split, boxes=objects)
+    return replace(split, boxes=objects, holes=None)
 
 
 def _at_size(part, input_size, dataset, split, **options):
@@ -564,10 +571,14 @@ def dataset_entry(boxes):
         "splits": {name: len(split) for name, split in boxes.splits.items()},
         "boxes": {name: sum(map(len, split.boxes)) for name, split in boxes.splits.items()},
         "faulty_boxes": boxes.faults,
+        **({"labelled_with_holes": boxes.holes()} if boxes.holes() else {}),
     }
 
 
 def _report(boxes):
+    if boxes.holes():
+        found = ", ".join(f"{count:,} {kind}" for kind, count in boxes.holes().items())
+        print(f"{boxes.name} is labelled with holes: {found}; these weigh less in the loss and are not measured by")
     for kind, count in boxes.faults.items():
         print(f"{boxes.name}: {count:,} box{'es' * (count > 1)} {kind}")
 

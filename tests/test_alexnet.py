@@ -21,7 +21,8 @@ from recipes import checkpoints, timing
 from recipes.benchmarks import full_alexnet
 from recipes.data import photos as data
 from zoo import color, pretrained
-from zoo.alexnet import LocalResponseNormalization, freeze
+from zoo.alexnet import LocalResponseNormalization
+from zoo.backbones import freeze
 
 SMALL = {"side": 67, "width": 0.1, "units": 16, "crops": 4, "batch_size": 16, "augment": 0.5}
 OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
@@ -91,12 +92,13 @@ def test_scale_and_offset_are_the_unit_of_the_outputs():
     np.testing.assert_allclose(scaled(image), 20 * np.asarray(plain(image)) + 5, rtol=1e-5)
 
 
-def test_freezing_until_a_layer():
+def test_freezing_until_a_layer(tmp_path):
     model = zoo.alexnet_regressor(input_shape=(67, 67, 3), width=0.05, freeze_until="conv3")
     trained = [layer.name for layer in model.layers if layer.trainable_weights]
     assert trained == ["conv4", "conv5", "fc6", "fc7", "red_dense", "green_dense", "blue_dense"]
-    freeze(model, None)
-    assert len(model.trainable_weights) == len(model.weights)
+    model.save(tmp_path / "model.keras")
+    again = zoo.alexnet_regressor(input_shape=(67, 67, 3), weights=tmp_path / "model.keras")
+    assert len(again.trainable_weights) == len(again.weights)
 
 
 def test_a_network_of_keras_applications(backbone="MobileNetV2"):
@@ -485,7 +487,7 @@ def test_measuring_the_whole_network(monkeypatch):
         (["train", "--dataset", "binary.csv"], ["binary.csv"]),
         (["train", "--freeze-until", "conv9"], ["no layer 'conv9'", "conv1, conv2"]),
         (["train", "--fine-tuning-epochs", "2"], ["freeze_until"]),
-        (["train", "--backbone", "LeNet"], ["alexnet or of keras.applications", "'LeNet'", "MobileNetV2"]),
+        (["train", "--backbone", "LeNet"], ["alexnet, efficientnet_lite0", "MobileNetV2"]),
         (["train", "--weights", "alexnet-0123abcd.pth", "--width", "1"], ["sha256", "0123abcd"]),
         (["train", "--weights", "imagenet", "--width", "0.5"], ['variant="single" at width=1', "width=0.5"]),
         (["train", "--strength", "-1"], ["strength must be positive"]),

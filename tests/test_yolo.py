@@ -352,8 +352,9 @@ def by_pycocotools(targets, detections, classes, capfd):
     for image, (target, found) in enumerate(zip(targets, detections, strict=True), start=1):
         for left, top, right, lower, label in target:
             box = [left, top, right - left, lower - top]
-            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "bbox": box})
-            annotations[-1] |= {"area": box[2] * box[3], "iscrowd": 0}
+            category, crowd = (int(label), 0) if label >= 0 else (-2 - int(label), 1)
+            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": category, "bbox": box})
+            annotations[-1] |= {"area": box[2] * box[3], "iscrowd": crowd}
         for (left, top, right, lower), score, label in zip(
             found["boxes"], found["scores"], found["classes"], strict=True
         ):
@@ -521,7 +522,7 @@ def test_every_form_of_folder(write, form, pictures, tmp_path):
     assert (pages[0, :8] == data.GREY).all() and (pages[0, 8:56] != data.GREY).any()
     back = data.unletterbox(boxes[0][:, :4], test.sizes[0], test.originals[0], (64, 64))
     np.testing.assert_allclose(back, [row[:4] for row in pictures[10][1]], atol=1e-3)
-    assert found.faults == ({"dropped: crowd": 3} if form == "COCO" else {})
+    assert not found.faults and found.holes() == ({"crowds": 3} if form == "COCO" else {})
     one = data.load(tmp_path / "things", image_size=(64,), classes=("square",), splits=("test",))
     assert one.class_names == ("square",) and set(one.splits) == {"test"}
     assert data.chosen(("square,disc", "a,b"), ("disc", "square", "a,b")) == ("square", "disc", "a,b")
@@ -741,7 +742,7 @@ def test_a_set_of_tensorflow_datasets(pictures, monkeypatch):
     found = data.load("things", image_size=(64,))
     assert found.class_names == NAMES and found.licence == "CC0" and found.form == "tensorflow-datasets"
     assert {name: len(split) for name, split in found.splits.items()} == {"train": 3, "validation": 1, "test": 2}
-    assert found.faults == {"dropped: crowd": 1}
+    assert not found.faults and found.holes() == {"crowds": 1}
     expected = [[a * 64 / 120, b * 48 / 90, c * 64 / 120, d * 48 / 90] for a, b, c, d, _ in pictures[4][1]]
     np.testing.assert_allclose(found.split("test").boxes[0][:, :4], expected, atol=0.01)
 

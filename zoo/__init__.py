@@ -16,6 +16,7 @@ from zoo.dcgan import DCGAN
 from zoo.denoising_autoencoder import denoising_autoencoder
 from zoo.diffusion import Diffusion
 from zoo.diffusion_unet import diffusion_unet
+from zoo.efficientnet_lite import efficientnet_lite
 from zoo.mnist_cnn import mnist_cnn
 from zoo.pretrained import load
 from zoo.spectrogram_cnn import spectrogram_cnn
@@ -34,6 +35,7 @@ __all__ = [
     "denoising_autoencoder",
     "diffusion",
     "diffusion_unet",
+    "efficientnet_lite",
     "export",
     "load",
     "losses",

@@ -14,7 +14,7 @@ Deviation: instead of the mean image of 2012, both subtract the mean colour of I
 import keras
 from keras import Input, Model, layers, ops
 
-from zoo import checkpoints, pretrained
+from zoo import backbones, checkpoints, pretrained
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pixels of ImageNet, by channel
 FILTERS = {"grouped": (96, 256, 384, 384, 256), "single": (64, 192, 384, 256, 256)}
@@ -116,8 +116,8 @@ def alexnet_regressor(
     Args:
         outputs: Names of the numbers.
         input_shape: (height, width, 3) of the images.
-        backbone: "alexnet", or the name of any network of `keras.applications` ("MobileNetV3Small", ...); its own
-            preprocessing of the image is built in.
+        backbone: "alexnet", "efficientnet_lite0", or the name of any network of `keras.applications`
+            ("MobileNetV3Small", ...); its own preprocessing of the image is built in.
         variant: Of AlexNet: "grouped" (2012) or "single" (as in torchvision).
         width: Of AlexNet: factor of the filters and units of all layers but the last, rounded to even numbers.
         pooling: How the last features come to the fully connected layers: "flatten" as in AlexNet, place by place;
@@ -147,6 +147,8 @@ def alexnet_regressor(
         raise ValueError(f"outputs are different names without spaces, got {outputs}")
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}")
+    if backbone not in (known := ["alexnet", *backbones.names()]):
+        raise ValueError(f"backbone must be one of {', '.join(known)}, got {backbone!r}")
     from_torch, state = str(weights).endswith(".pth"), None
     if weights is None or weights == "imagenet" or from_torch:
         if backbone == "alexnet":
@@ -159,7 +161,7 @@ def alexnet_regressor(
         elif from_torch:
             raise ValueError(f"weights {str(weights)!r} are for the backbone alexnet, got {backbone!r}")
         else:
-            image, x = _application(backbone, input_shape, weights)
+            image, _, x = backbones.features(backbone, input_shape, weights)
         if pooling in ("average_max", "statistics"):
             x = _statistics(image, x, backbone if pooling == "statistics" else None)
         elif pooling != "flatten":
@@ -178,25 +180,10 @@ def alexnet_regressor(
             _set_torch_weights(model, *state)
     else:
         model = _from_weights(weights, outputs, input_shape)
-    freeze(model, freeze_until)
+    model.trainable = True  # what a file has frozen as well
+    if freeze_until is not None:
+        backbones.freeze(model, freeze_until)
     return model
-
-
-def freeze(model, until):
-    """Freezes the layers of a model up to and including the one named `until`, and frees the others; None frees all.
-
-    Raises:
-        ValueError: If there is no such layer, or nothing would be left to train.
-    """
-    names = [layer.name for layer in model.layers]
-    if until is not None and until not in names:
-        with_weights = ", ".join(layer.name for layer in model.layers if layer.weights)
-        raise ValueError(f"freeze_until: there is no layer {until!r}; those with weights are {with_weights}")
-    last = -1 if until is None else names.index(until)
-    for index, layer in enumerate(model.layers):
-        layer.trainable = index > last
-    if not model.trainable_weights:
-        raise ValueError(f"freeze_until={until!r} would leave nothing to train")
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -312,26 +299,6 @@ def _top(x, width, dropout, units=None, adaptive=False, hidden=True):
 
 def _scaled(count, width):
     return max(2, 2 * round(count * width / 2))
-
-
-def _application(backbone, input_shape, weights):
-    """(image in [0, 1], last features) of a network of `keras.applications`, with its own preprocessing."""
-    import sys
-
-    known = [one for one in dir(keras.applications) if one[0].isupper()]
-    if backbone not in known:
-        raise ValueError(f"backbone must be alexnet or of keras.applications, got {backbone!r}: {', '.join(known)}")
-    build = getattr(keras.applications, backbone)
-    image = Input(input_shape, name="image")
-    pixels = sys.modules[build.__module__].preprocess_input(layers.Rescaling(255.0, name="pixels")(image))
-    try:
-        network = build(include_top=False, weights=weights, input_tensor=pixels, input_shape=tuple(input_shape))
-    except ValueError:
-        raise
-    except Exception as error:  # the downloader's own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"the weights of {backbone} cannot be downloaded: {reason}") from error
-    return image, network.output
 
 
 def _torch_state(weights):

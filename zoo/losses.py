@@ -154,8 +154,11 @@ class Segmentation(keras.losses.Loss):
 class Detection(keras.losses.Loss):
     """The loss of a detector: which points see which object, how sure they should be, and where its sides are.
 
-    Targets are (batch, boxes, 5): left, top, right and lower in pixels, and the class; a class below 0 is padding, so
-    that every image has equally many rows. Predictions are the outputs of `zoo.yolo`, "boxes" and "scores", joined
+    Targets are (batch, boxes, 5): left, top, right and lower in pixels, and the class; class -1 is padding, so that
+    every image has equally many rows. Labels with holes have a sixth column, and a class of -2 - c means a region where
+    class c does not count unless an object is there: a crowd, or a whole image in which nobody labelled that class. The
+    sixth column is the weight of the object, in [0, 1]: how far it can be trusted, as the score of another detector
+    tells. Predictions are the outputs of `zoo.yolo`, "boxes" and "scores", joined
     along the last axis, as its `Detector` does. The loss is the sum of three, each divided by the sum of the wanted
     scores of the batch: 1 - complete IoU and the cross-entropy of the distances' distributions over the chosen points,
     and the binary cross-entropy of the scores over all points.
@@ -195,19 +198,26 @@ class Detection(keras.losses.Loss):
     def call(self, y_true, y_pred):
         points, strides = boxes.anchors(self.image_size)
         bins = 4 * self.reg_max
-        if y_true.shape[-1] != 5 or y_pred.shape[1] != len(points) or y_pred.shape[-1] <= bins:
+        if y_true.shape[-1] not in (5, 6) or y_pred.shape[1] != len(points) or y_pred.shape[-1] <= bins:
             raise ValueError(
-                f"targets are (batch, boxes, 5) and predictions (batch, {len(points)}, {bins} + num_classes), "
+                f"targets are (batch, boxes, 5 or 6) and predictions (batch, {len(points)}, {bins} + num_classes), "
                 f"got {tuple(y_true.shape)} and {tuple(y_pred.shape)}"
             )
         logits, scores = y_pred[..., :bins], y_pred[..., bins:]
         found = boxes.decode(logits, self.image_size)
         wanted_boxes, wanted_scores = assign(y_true, found, ops.sigmoid(scores), points)
         weights = ops.sum(wanted_scores, axis=-1)
+        holes = y_true.shape[-1] == 6
+        if holes:
+            trust, wanted_boxes = wanted_boxes[..., 4], wanted_boxes[..., :4]
+            weights = weights * trust
         total = ops.maximum(ops.sum(weights), 1.0)
 
         # stable for logits of any size
         entropy = ops.relu(scores) - scores * wanted_scores + ops.log1p(ops.exp(-ops.abs(scores)))
+        if holes:
+            counts = 1 - _regions(y_true, points, scores.shape[-1])
+            entropy = entropy * ops.where(wanted_scores > 0, trust[..., None], counts)
         box_loss = 1 - boxes.complete_iou(found, wanted_boxes)
         sides = ops.concatenate([points - wanted_boxes[..., :2], wanted_boxes[..., 2:] - points], axis=-1)
         sides = ops.clip(sides / strides[:, None], 0.0, self.reg_max - 1.01)[..., None]
@@ -226,6 +236,20 @@ class Detection(keras.losses.Loss):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
+def _regions(targets, points, num_classes):
+    """1 where a class does not count at a point, else 0: float (batch, points, num_classes)."""
+    inside = ops.transpose(_inside(targets, points), (0, 2, 1))
+    labels = ops.one_hot(-2 - ops.cast(targets[..., 4], "int32"), num_classes)  # 0 for objects and padding
+    return ops.cast(ops.matmul(inside, labels) > 0, "float32")
+
+
+def _inside(targets, points):
+    """1 where a point is inside a box, else 0: float (batch, boxes, points)."""
+    x, y = points[:, 0], points[:, 1]
+    left, top, right, lower = (targets[..., side, None] for side in range(4))
+    return ops.cast(ops.minimum(ops.minimum(x - left, right - x), ops.minimum(y - top, lower - y)) > 0, "float32")
+
+
 def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, overlap_power=6.0):
     """Task-aligned assignment: which point should see which object, and how sure it should be of it.
 
@@ -234,7 +258,7 @@ def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, ov
     be as sure as the largest IoU with it, the others in proportion to their alignment.
 
     Args:
-        targets: float (batch, boxes, 5), boxes in pixels and class; see `Detection`.
+        targets: float (batch, boxes, 5 or 6), boxes in pixels and class, and weights; see `Detection`.
         found: float (batch, points, 4), predicted boxes.
         scores: float (batch, points, num_classes) in [0, 1], predicted.
         points: float (points, 2), x and y.
@@ -244,18 +268,16 @@ def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, ov
 
     Returns:
         (boxes (batch, points, 4), scores (batch, points, num_classes)) to be reached, without gradient. Points that
-        should see nothing have scores of 0, and a box of no meaning.
+        should see nothing have scores of 0, and a box of no meaning. Where there are weights, they are a fifth number
+        of each box.
 
     Reference: Feng et al., "TOOD: task-aligned one-stage object detection", 2021.
     """
     found, scores = ops.stop_gradient(found), ops.stop_gradient(scores)
     objects, classes = targets[..., :4], targets[..., 4]
     labels = ops.one_hot(ops.cast(classes, "int32"), scores.shape[-1])  # (batch, boxes, classes), 0 for padding
-    x, y = points[:, 0], points[:, 1]
-    left, top, right, lower = (objects[..., side, None] for side in range(4))
     # (batch, boxes, points) from here on
-    inside = ops.minimum(ops.minimum(x - left, right - x), ops.minimum(y - top, lower - y)) > 0
-    inside = ops.cast(ops.logical_and(inside, classes[..., None] >= 0), "float32")
+    inside = _inside(targets, points) * ops.cast(classes[..., None] >= 0, "float32")
     overlap = boxes.iou(objects[:, :, None], found[:, None]) * inside
     score = ops.matmul(labels, ops.transpose(scores, (0, 2, 1)))
     aligned = ops.power(ops.maximum(score, 1e-9), score_power) * ops.power(overlap, overlap_power)
@@ -270,4 +292,5 @@ def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, ov
     sure = aligned / ops.maximum(best, 1e-30) * ops.max(overlap, axis=-1, keepdims=True)
     to_points = ops.transpose(chosen, (0, 2, 1))
     wanted_scores = ops.matmul(ops.transpose(sure, (0, 2, 1)), labels)
+    objects = ops.concatenate([objects, targets[..., 5:]], axis=-1) if targets.shape[-1] > 5 else objects
     return ops.stop_gradient(ops.matmul(to_points, objects)), ops.stop_gradient(wanted_scores)

@@ -352,12 +352,15 @@ class MeanAveragePrecision:
         self.objects = np.zeros(self.num_classes, int)
         self._scores = [[] for _ in range(self.num_classes)]
         self._right = [[] for _ in range(self.num_classes)]  # (thresholds, detections) of each image
+        self._counts = [[] for _ in range(self.num_classes)]  # the same: whether a detection counts
 
     def update_state(self, targets, detections):
         """Adds images.
 
         Args:
-            targets: One array (boxes, 5) per image: left, top, right, lower, and the class; below 0 it is padding.
+            targets: One array (boxes, 5) per image: left, top, right, lower, and the class; -1 is padding, and a class
+                of -2 - c a region such as a crowd: detections of class c that are in it and find no object of their own
+                count neither as right nor as wrong.
             detections: One dictionary per image with "boxes" (count, 4), "scores" (count,) and "classes" (count,), as
                 `zoo.boxes.detect` gives them.
         """
@@ -376,7 +379,14 @@ class MeanAveragePrecision:
                 boxes = np.asarray(found["boxes"], "float64").reshape(-1, 4)[mine[order]]
                 self.objects[number] += (labels == number).sum()
                 self._scores[number].append(scores[order])
-                self._right[number].append(self._match(target[labels == number, :4], boxes))
+                right = self._match(target[labels == number, :4], boxes)
+                self._right[number].append(right)
+                regions = target[labels == -2 - number, :4]
+                self._counts[number].append(right | ~self._within(regions, boxes))
+
+    def _within(self, regions, boxes):
+        """Whether as much of a detection is in one region as an overlap asks for: bool (thresholds, boxes)."""
+        return _share_within(boxes, regions) >= np.minimum(self.iou_thresholds, 1 - 1e-10)[:, None]
 
     def _match(self, objects, boxes):
         """Which detections, surest first, are the first to find an object of their own: bool (thresholds, boxes)."""
@@ -398,6 +408,8 @@ class MeanAveragePrecision:
         level = int(np.abs(self.iou_thresholds - threshold).argmin())
         scores = np.concatenate([np.zeros(0), *self._scores[number]])
         right = np.concatenate([np.zeros(0, bool), *(one[level] for one in self._right[number])])
+        counts = np.concatenate([np.zeros(0, bool), *(one[level] for one in self._counts[number])])
+        scores, right = scores[counts], right[counts]
         order = np.argsort(-scores, kind="stable")
         hits = np.cumsum(right[order])
         precision = hits / (np.arange(len(order)) + 1)
@@ -431,6 +443,13 @@ class MeanAveragePrecision:
             "mAP50-95": float(found[:, seen].mean()) if seen.any() else 0.0,
             "per_class": per_class,
         }
+
+
+def _share_within(boxes, regions):
+    """Largest share of the area of each box that is in one region, float64 (boxes,); 0 where there is no region."""
+    sides = np.minimum(boxes[:, None, 2:], regions[:, 2:]) - np.maximum(boxes[:, None, :2], regions[:, :2])
+    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-12)
+    return (sides.clip(0).prod(axis=2) / areas[:, None]).max(axis=1, initial=0.0)
 
 
 def _overlaps(boxes, others):
@@ -473,7 +492,7 @@ def detection_confusion(targets, found, num_classes, confidence, threshold=0.5):
     """Counts of found over true classes, the last of each being nothing, and the mistakes of each image.
 
     Args:
-        targets: One array (objects, 5) per image: left, top, right, lower, class.
+        targets: One array (objects, 5) per image: left, top, right, lower, class; see `MeanAveragePrecision`.
         found: One dictionary "boxes", "scores" and "classes" per image, see `zoo.boxes.detect`.
         num_classes: Number of classes.
         confidence: Least confidence of a detection that counts.
@@ -486,7 +505,8 @@ def detection_confusion(targets, found, num_classes, confidence, threshold=0.5):
     for target, one in zip(targets, found, strict=True):
         sure = one["scores"] >= confidence
         boxes, classes = one["boxes"][sure], one["classes"][sure]
-        before, free = np.trace(matrix), np.ones(len(target), bool)
+        target, regions = target[target[:, 4] >= 0], target[target[:, 4] < -1]
+        before, free, left_out = np.trace(matrix), np.ones(len(target), bool), 0
         for box, label in zip(boxes, classes, strict=True):
             overlap = np.asarray(iou(box[None], target[:, :4])) * free if len(target) else np.zeros(0)
             # of the objects that overlap enough one of the same class comes first
@@ -495,9 +515,11 @@ def detection_confusion(targets, found, num_classes, confidence, threshold=0.5):
                 best = int(overlap.argmax())
                 matrix[int(target[best, 4]), label] += 1
                 free[best] = False
+            elif _share_within(box[None], regions[regions[:, 4] == -2 - label, :4])[0] >= threshold:
+                left_out += 1
             else:
                 matrix[num_classes, label] += 1
         for label in target[free, 4].astype(int):
             matrix[label, num_classes] += 1
-        wrong.append(int(len(boxes) + free.sum() - (np.trace(matrix) - before)))
+        wrong.append(int(len(boxes) - left_out + free.sum() - (np.trace(matrix) - before)))
     return matrix, wrong

@@ -12,16 +12,15 @@ import re
 import keras
 from keras import Input, Model, layers
 
-from zoo import pretrained
+from zoo import backbones, pretrained
 
-# name in keras.applications, and what it wants to see in place of [0, 1]: scale and offset
-ENCODERS = {
-    "mobilenet_v2": ("MobileNetV2", 2.0, -1.0),
-    "mobilenet_v3_small": ("MobileNetV3Small", 255.0, 0.0),
-    "mobilenet_v3_large": ("MobileNetV3Large", 255.0, 0.0),
-    "efficientnet_b0": ("EfficientNetB0", 255.0, 0.0),
-    "efficientnet_v2_b0": ("EfficientNetV2B0", 255.0, 0.0),
-    "resnet50_v2": ("ResNet50V2", 2.0, -1.0),
+ENCODERS = {  # those with a short name; any other of `zoo.backbones` has its own
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3_small": "MobileNetV3Small",
+    "mobilenet_v3_large": "MobileNetV3Large",
+    "efficientnet_b0": "EfficientNetB0",
+    "efficientnet_v2_b0": "EfficientNetV2B0",
+    "resnet50_v2": "ResNet50V2",
 }
 NORMALIZATIONS = ("none", "batch", "group")
 UPSAMPLINGS = ("nearest", "bilinear", "transposed")
@@ -73,10 +72,11 @@ def unet(
         upsampling: "nearest", "bilinear" or "transposed" (a learned 2x2 convolution).
         attention: Whether a gate weighs the encoder's features before the decoder sees them.
         deep_supervision: Whether the other levels of the decoder have outputs too.
-        encoder: None, or the encoder in place of our own: "mobilenet_v2", "mobilenet_v3_small",
-            "mobilenet_v3_large", "efficientnet_b0", "efficientnet_v2_b0" or "resnet50_v2". It has 5 levels below the
-            full resolution, for which `filters` gives the decoder's filters. Needs a fixed size.
-        encoder_weights: None or "imagenet" (downloaded by Keras), of the encoder.
+        encoder: None, or the encoder in place of our own: "efficientnet_lite0", "mobilenet_v2", "mobilenet_v3_small",
+            "mobilenet_v3_large", "efficientnet_b0", "efficientnet_v2_b0", "resnet50_v2", or another name of
+            `zoo.backbones`. It has 5 levels below the full resolution, for which `filters` gives the decoder's filters.
+            Needs a fixed size.
+        encoder_weights: None or "imagenet" (from the extra `pretrained`, or downloaded by Keras), of the encoder.
         weights: None, the name of a data set with published weights ("camvid", "scenes"), or the path of a `.keras`
             file. The file decides the architecture; channels and `num_classes` must agree with it, any size that fits
             its strides will do.
@@ -103,7 +103,7 @@ def unet(
     for value, accepted, option in (
         (normalization, NORMALIZATIONS, "normalization"),
         (upsampling, UPSAMPLINGS, "upsampling"),
-        (encoder, (None, *ENCODERS), "encoder"),
+        (encoder, (None, *ENCODERS, *backbones.names()), "encoder"),
     ):
         if value not in accepted:
             raise ValueError(f"{option} must be one of {', '.join(map(str, accepted))}, got {value!r}")
@@ -116,10 +116,10 @@ def unet(
     _check_shape(input_shape, 32 if encoder else stem_stride * 2 ** (len(filters) - 1))
 
     block = {"normalization": normalization, "groups": groups, "separable": separable}
-    image = Input(input_shape, name="image")
     if encoder:
-        features, x = _application(image, encoder, encoder_weights)
+        image, features, x = _pretrained(encoder, input_shape, encoder_weights)
     else:
+        image = Input(input_shape, name="image")
         features, x = _encoder(image, filters, convolutions, stem_stride, residual, block)
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
@@ -179,21 +179,13 @@ def _encoder(x, filters, convolutions, stem_stride, residual, block):
     return features[:-1], x
 
 
-def _application(image, encoder, encoder_weights):
-    """(features at full, half, ... resolution, the first of them None; features at 1/32) of a Keras application."""
-    name, scale, offset = ENCODERS[encoder]
-    if None in image.shape[1:] or (encoder_weights and image.shape[-1] != 3):
-        raise ValueError(f"an encoder needs a fixed size, and with weights 3 channels, got {image.shape[1:]}")
-    height, width = image.shape[1:3]
-    seen = layers.Rescaling(scale, offset, name="encoder_input")(image)
-    network = getattr(keras.applications, name)(include_top=False, weights=encoder_weights, input_tensor=seen)
-    last = {}  # the last features of each size are the richest ones
-    for layer in network.layers:
-        tensor = layer.output
-        if len(tensor.shape) == 4:
-            last[tensor.shape[1:3]] = tensor
-    features = [None, *(last.get((height // stride, width // stride)) for stride in (2, 4, 8, 16))]
-    return features, network.output
+def _pretrained(encoder, input_shape, encoder_weights):
+    """(input, features at full, half, ... resolution, the first of them None; features at 1/32)."""
+    if None in input_shape or (encoder_weights and input_shape[-1] != 3):
+        raise ValueError(f"an encoder needs a fixed size, and with weights 3 channels, got {tuple(input_shape)}")
+    strides = (2, 4, 8, 16)
+    image, found, x = backbones.features(ENCODERS.get(encoder, encoder), input_shape, encoder_weights, strides)
+    return image, [None, *found.values()], x
 
 
 def _level(x, filters, convolutions, residual, block, name):

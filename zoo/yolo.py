@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import Input, layers, ops
 
-from zoo import pretrained
+from zoo import backbones, pretrained
 from zoo.boxes import STRIDES
 
 SIZES = {"nano": (1 / 3, 0.25), "small": (1 / 3, 0.5), "medium": (2 / 3, 0.75)}
@@ -30,6 +30,10 @@ def yolo(
     size="nano",
     reg_max=16,
     neck_depths=None,
+    backbone=None,
+    backbone_weights=None,
+    train_statistics=False,
+    freeze_until=None,
     weights=None,
     name="yolo",
 ):
@@ -49,6 +53,13 @@ def yolo(
             blocks, 3, 6, 6, 3, and of the channels, 64 to 1024.
         reg_max: Bins of each distance, 2 or more: a side is at most reg_max - 1 strides away.
         neck_depths: Inner steps of the neck's blocks, (on the way up, on the way down); None takes 3 * depth for both.
+        backbone: None for the CSP backbone; or "efficientnet_lite0", or a name of `keras.applications` with features at
+            strides 8, 16 and 32. 1x1 convolutions bring its features to the channels that `size` gives neck and head.
+        backbone_weights: None, or "imagenet" for a backbone by name (see `zoo.efficientnet_lite`).
+        train_statistics: Whether the batch normalisation of a backbone with weights is trained. By default it stays as
+            it is, since the few images of a step have other statistics than ImageNet; from 32 a step it may be trained.
+        freeze_until: Name of a layer: it and all before it keep their weights in training. None: nothing more than
+            what was frozen in a `.keras` file.
         weights: None; the name of a data set with published weights ("bccd", "scenes"); "pascalvoc" (20 classes,
             medium) or "coco_backbone" (the backbone only), which keras-cv fetches and which need the extra
             `detection`; or the path of a `.keras` or `.h5` file of ours or of keras-cv's YOLOV8. A published or
@@ -77,10 +88,24 @@ def yolo(
     depth, width = SIZES[size] if isinstance(size, str) else size
     if depth <= 0 or width <= 0:
         raise ValueError(f"size is (depth, width), both positive, got {size}")
+    if backbone is None and backbone_weights is not None:
+        raise ValueError(f"backbone_weights={backbone_weights!r} are for a backbone by name, got backbone=None")
+    if backbone is not None and weights is not None:
+        raise ValueError(
+            f"{backbone=} is for a start from scratch or ImageNet, {weights=} for one from a detector: one of them"
+        )
     if weights is not None:
-        return _from_weights(str(weights), tuple(input_shape), num_classes, (depth, width), name)
-    depths, channels = _sizes(depth, width)
-    return _build(input_shape, num_classes, channels, depths, neck_depths or (depths[0],) * 2, reg_max, name=name)
+        model = _from_weights(str(weights), tuple(input_shape), num_classes, (depth, width), name)
+    else:
+        depths, channels = _sizes(depth, width)
+        neck = neck_depths or (depths[0],) * 2
+        first = None if backbone is None else (backbone, backbone_weights)
+        model = _build(input_shape, num_classes, channels, depths, neck, reg_max, first, name=name)
+    if freeze_until is not None:
+        backbones.freeze(model, freeze_until)
+    if backbone_weights is not None and not train_statistics:
+        backbones.freeze_statistics(model.input, [model.get_layer(f"lateral{stride}_conv").input for stride in STRIDES])
+    return model
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -135,23 +160,21 @@ def fitted(model, input_shape, num_classes, *, name=None):
         raise ValueError(f"the model {model.name} is not a YOLO: its outputs are {', '.join(model.output_names)}")
     if model.input_shape[-1] != input_shape[-1]:
         raise ValueError(f"the weights are for {model.input_shape[-1]} channels, asked for {input_shape[-1]}")
-    filters = {layer.name: layer.filters for layer in model.layers if isinstance(layer, layers.Conv2D)}
 
-    def steps(block):
-        return sum(layer.startswith(f"{block}_pre_") and layer.endswith("_1_conv") for layer in filters)
+    def renewed(layer):
+        config = layer.get_config()
+        if isinstance(layer, layers.Layer) and layer.name not in ("boxes", "scores"):
+            config["dtype"] = keras.config.dtype_policy()
+        return layer.__class__.from_config(config)
 
-    new = _build(
-        input_shape,
-        num_classes,
-        [filters[f"stack{stage}_c2f_output_conv"] for stage in (1, 2, 3, 4)],
-        [steps(f"stack{stage}_c2f") for stage in (1, 2, 3, 4)],
-        (steps("pa_fpn_p4p5"), steps("pa_fpn_p3p4p5_downsample1_block")),
-        filters["yolo_v8_head_1_box_3_conv"] // 4,
-        filters["yolo_v8_head_1_class_1_conv"],
-        name=name or model.name,
-    )
-    classes = model.output_shape[1][-1]
-    return _take_over(model, new, but="" if classes == num_classes else "_class_3_conv")
+    image = Input(input_shape, name="image")
+    copy = keras.models.clone_model(model, input_tensors=image, clone_function=renewed)
+    copy.set_weights(model.get_weights())
+    outputs = copy.output
+    if num_classes != outputs["scores"].shape[-1]:
+        last = [copy.get_layer(f"yolo_v8_head_{level}_class_3_conv").input for level in range(1, len(STRIDES) + 1)]
+        outputs = {"boxes": outputs["boxes"], "scores": _scores(last, num_classes)}
+    return Detector(image, outputs, name=name or model.name)
 
 
 def _take_over(source, model, but="", optional=False):
@@ -244,9 +267,28 @@ def _sizes(depth, width):
     return [max(1, round(steps * depth)) for steps in (3, 6, 6, 3)], channels
 
 
-def _build(shape, num_classes, channels, depths, neck, reg_max=16, class_channels=None, *, name):
-    image = Input(shape, name="image")
-    x = _convolution(image, channels[0] // 2, 3, 2, name="stem_1")
+def _build(shape, num_classes, channels, depths, neck, reg_max=16, backbone=None, *, name):
+    if backbone is None:
+        image = Input(shape, name="image")
+        pyramid = _csp(image, channels, depths)
+    else:
+        image, pyramid = _pretrained(shape, channels, *backbone)
+    grids = _neck(*pyramid, *neck)
+
+    box_channels, class_channels = max(4 * reg_max, channels[1] // 4), max(num_classes, channels[1])
+    boxes, classes = [], []
+    for level, x in enumerate(grids, start=1):
+        branch = f"yolo_v8_head_{level}"
+        y = _head(x, box_channels, name=f"{branch}_box")
+        boxes.append(_points(y, 4 * reg_max, 1.0, name=f"{branch}_box"))
+        classes.append(_head(x, class_channels, name=f"{branch}_class"))
+    outputs = {"boxes": _joined(boxes, "boxes"), "scores": _scores(classes, num_classes)}
+    return Detector(image, outputs, name=name)
+
+
+def _csp(x, channels, depths):
+    """Features at strides 8, 16 and 32."""
+    x = _convolution(x, channels[0] // 2, 3, 2, name="stem_1")
     x = _convolution(x, channels[0], 3, 2, name="stem_2")
     pyramid = []
     for stage, (width, depth) in enumerate(zip(channels, depths, strict=True), start=1):
@@ -256,22 +298,17 @@ def _build(shape, num_classes, channels, depths, neck, reg_max=16, class_channel
         if stage == len(channels):
             x = _pyramid_pooling(x, name=f"stack{stage}_spp_fast")
         pyramid.append(x)
-    grids = _neck(*pyramid[1:], *neck)
+    return pyramid[1:]
 
-    box_channels = max(4 * reg_max, channels[1] // 4)
-    class_channels = class_channels or max(num_classes, channels[1])
-    boxes, scores = [], []
-    for level, (x, stride) in enumerate(zip(grids, STRIDES, strict=True), start=1):
-        branch = f"yolo_v8_head_{level}"
-        boxes.append(_branch(x, box_channels, 4 * reg_max, 1.0, name=f"{branch}_box"))
-        # as if there were five objects in an image of 640 x 640, so that training does not start by unlearning
-        rare = float(np.log(5 / num_classes / (640 / stride) ** 2))
-        scores.append(_branch(x, class_channels, num_classes, rare, name=f"{branch}_class"))
-    # float32 also under a mixed policy: half precision places boxes badly
-    join = {"axis": 1, "dtype": "float32"}
-    outputs = {"boxes": layers.Concatenate(name="boxes", **join)(boxes)}
-    outputs["scores"] = layers.Concatenate(name="scores", **join)(scores)
-    return Detector(image, outputs, name=name)
+
+def _pretrained(shape, channels, backbone, weights):
+    """(input, features at strides 8, 16 and 32) of a backbone by name, in our channels."""
+    image, found, _ = backbones.features(backbone, shape, weights, STRIDES)
+    pyramid = [
+        _convolution(found[stride], width, name=f"lateral{stride}")
+        for stride, width in zip(STRIDES, channels[1:], strict=True)
+    ]
+    return image, [*pyramid[:-1], _pyramid_pooling(pyramid[-1], name="spp_fast")]
 
 
 def _convolution(x, filters, size=1, stride=1, *, name):
@@ -322,9 +359,27 @@ def _neck(p3, p4, p5, depth_up, depth_down):
     return p3, p4, down(p4, p5, "pa_fpn_p3p4p5_downsample2")
 
 
-def _branch(x, filters, outputs, bias, *, name):
+def _head(x, filters, *, name):
     x = _convolution(x, filters, 3, name=f"{name}_1")
-    x = _convolution(x, filters, 3, name=f"{name}_2")
+    return _convolution(x, filters, 3, name=f"{name}_2")
+
+
+def _points(x, outputs, bias, *, name):
     start = keras.initializers.Constant(bias)
     x = layers.Conv2D(outputs, 1, bias_initializer=start, name=f"{name}_3_conv")(x)
     return layers.Reshape((-1, outputs), name=f"{name}_points")(x)
+
+
+def _scores(levels, num_classes):
+    """The output "scores" from the last features of the three class branches."""
+    scores = []
+    for level, (x, stride) in enumerate(zip(levels, STRIDES, strict=True), start=1):
+        # as if there were five objects in an image of 640 x 640, so that training does not start by unlearning
+        rare = float(np.log(5 / num_classes / (640 / stride) ** 2))
+        scores.append(_points(x, num_classes, rare, name=f"yolo_v8_head_{level}_class"))
+    return _joined(scores, "scores")
+
+
+def _joined(parts, name):
+    # float32 also under a mixed policy: half precision places boxes badly
+    return layers.Concatenate(axis=1, dtype="float32", name=name)(parts)

@@ -27,6 +27,9 @@ class Source:
         relative: Whether boxes are given in shares of the image's sides.
         faults: Boxes that were dropped already, by kind.
         stated: File to the (width, height) that its boxes are meant for, where the labels say it.
+        holes: File to (rows, names): boxes with a weight as a sixth entry, that of an object which another detector
+            found, or 0 for a region in which its class does not count, such as a crowd; and the classes that nobody
+            looked for in the image.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Source:
     relative: bool = False
     faults: dict = field(default_factory=dict)
     stated: dict = field(default_factory=dict)
+    holes: dict = field(default_factory=dict)
 
 
 def read(folder, unlabelled, wanted):
@@ -170,27 +174,32 @@ def _is_coco(value):
 
 
 def _coco(folder, pictures, collections):
-    find, splits, names, crowds, stated, merged = Finder(pictures, folder), {}, [], 0, {}, set()
+    find, splits, names, stated, merged, holes = Finder(pictures, folder), {}, [], {}, set(), {}
     for path, value in collections.items():
         try:
             labels = {item["id"]: str(item["name"]) for item in value["categories"]}
             rows = {item["id"]: [] for item in value["images"]}
+            weighted = {item["id"]: [] for item in value["images"]}
             for item in value["annotations"]:
-                if item.get("iscrowd"):  # a region with many of them, not one object
-                    crowds += 1
-                    continue
                 if item["image_id"] not in rows:
                     raise ValueError(f"{path}: an annotation is of the image {item['image_id']}, which is not listed")
                 left, top, width, height = _numbers(item["bbox"], path)
                 label = labels.get(item["category_id"], f"category {item['category_id']}")
-                rows[item["image_id"]].append((left, top, left + width, top + height, label))
+                row = (left, top, left + width, top + height, label)
+                if item.get("iscrowd"):  # a region with many of them, not one object
+                    weighted[item["image_id"]].append((*row, 0.0))
+                elif "score" in item:
+                    weighted[item["image_id"]].append((*row, _score(item["score"], path)))
+                else:
+                    rows[item["image_id"]].append(row)
             listed = [
                 (item["id"], str(item["file_name"]), _size(item.get("width")), _size(item.get("height")))
                 for item in value["images"]
             ]
+            missing = {item["id"]: _unlabelled(item, labels.values(), path) for item in value["images"]}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not COCO: an entry lacks {error}") from None
-        used = {name for found in rows.values() for *_, name in found}
+        used = {row[4] for found in (*rows.values(), *weighted.values()) for row in found}
         names += [name for name in labels.values() if name not in names and name in used]
         own = split_of((*path.relative_to(folder).parts[:-1], path.stem))
         mine = {}
@@ -205,6 +214,8 @@ def _coco(folder, pictures, collections):
                 raise ValueError(f"{picture} has another width and height in {path} than in {stated[picture][2]}")
             stated[picture] = (*size, path)
             entries = splits.setdefault(own or folder_split(picture, folder) or "train", {})
+            before_holes, before_missing = holes.get(picture, ((), missing[number]))
+            holes[picture] = [*before_holes, *weighted[number]], [n for n in missing[number] if n in before_missing]
             if picture in entries:
                 merged.add(picture)
             before = entries.setdefault(picture, [])
@@ -215,15 +226,27 @@ def _coco(folder, pictures, collections):
     if merged:
         print(f"{len(merged)} images are in more than one COCO file: merged by box and class", file=sys.stderr)
     splits = {split: [(one, _reader(one), rows) for one, rows in found.items()] for split, found in splits.items()}
-    return Source(
-        folder.resolve().name,
-        tuple(names),
-        splits,
-        form="COCO",
-        licence=_licence(folder),
-        faults={"dropped: crowd": crowds} if crowds else {},
-        stated=stated,
-    )
+    licence = _licence(folder)
+    return Source(folder.resolve().name, tuple(names), splits, form="COCO", licence=licence, stated=stated, holes=holes)
+
+
+def _score(value, path):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValueError(f"{path}: the score of a box is a number above 0, up to 1, got {str(value)[:40]}")
+    return float(value)
+
+
+def _unlabelled(item, names, path):
+    """Classes that an image's `labelled_classes` leaves out; without that all are labelled."""
+    labelled = item.get("labelled_classes")
+    if labelled is None:
+        return []
+    unknown = [name for name in labelled if name not in names] if isinstance(labelled, list) else [labelled]
+    if unknown:
+        raise ValueError(
+            f"{path}: labelled_classes of an image is a list of names among {', '.join(names)}, got {unknown[0]!r}"
+        )
+    return [name for name in names if name not in labelled]
 
 
 def _numbers(box, path):

@@ -21,7 +21,7 @@ def read_tfds(dataset, data_dir, manual_dir=None):
     if "image" not in features or objects is None or "bbox" not in objects or "label" not in objects:
         raise ValueError(f"{dataset} is not a set of images with boxes: it has {', '.join(features)}")
     images.download(builder, manual_dir, OFFLINE)
-    names, crowds = objects["label"].names, 0
+    names, holes = objects["label"].names, {}
     splits = {}
     for split in (name for name in images.SPLITS if name in builder.info.splits):
         examples = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -29,13 +29,14 @@ def read_tfds(dataset, data_dir, manual_dir=None):
         for number, example in enumerate(tfds.as_numpy(examples)):
             found = example["objects"]
             crowd = found.get("is_crowd", np.zeros(len(found["label"]), bool))
-            crowds += int(crowd.sum())
             boxes = [
                 (left, top, right, lower, names[label])
-                for (top, left, lower, right), label, many in zip(found["bbox"], found["label"], crowd, strict=True)
-                if not many
+                for (top, left, lower, right), label in zip(found["bbox"], found["label"], strict=True)
             ]
-            name = example.get("image/filename", str(number).encode()).decode()
+            name = example.get("image/filename", f"{split}-{number}".encode()).decode()
+            if crowd.any():
+                holes[name] = [(*box, 0.0) for box, many in zip(boxes, crowd, strict=True) if many], ()
+                boxes = [box for box, many in zip(boxes, crowd, strict=True) if not many]
             rows.append((name, _decoder(bytes(example["image"]), name), boxes))
         if split == "test" and not any(boxes for *_, boxes in rows):  # coco keeps its labels to itself
             splits.pop(split)
@@ -47,7 +48,7 @@ def read_tfds(dataset, data_dir, manual_dir=None):
         builder.info.redistribution_info.license or "",
         "tensorflow-datasets",
         relative=True,
-        faults={"dropped: crowd": crowds} if crowds else {},
+        holes=holes,
     )
 
 

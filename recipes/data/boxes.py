@@ -36,6 +36,9 @@ class Split:
         originals: int32 (count, 2): height and width of the image as it came.
         boxes: One float32 array (boxes, 5) per image: left, top, right, lower in pixels of `images`, and the class.
         files: Names of the images.
+        holes: One float32 array (rows, 6) per image for what is labelled with holes: boxes that another detector found,
+            with its score last, and regions in which class c does not count, with the class -2 - c and 0. Measuring
+            counts none of them as an object. None: there are none.
     """
 
     images: np.ndarray
@@ -43,6 +46,11 @@ class Split:
     originals: np.ndarray
     boxes: list
     files: list
+    holes: list = None
+
+    def __post_init__(self):
+        if self.holes is None:
+            object.__setattr__(self, "holes", [np.zeros((0, 6), np.float32) for _ in self.boxes])
 
     def __len__(self):
         return len(self.images)
@@ -50,8 +58,18 @@ class Split:
     def take(self, chosen):
         """The images of these indices."""
         chosen = [int(index) for index in chosen]
-        parts = [[values[index] for index in chosen] for values in (self.boxes, self.files)]
+        parts = [[values[index] for index in chosen] for values in (self.boxes, self.files, self.holes)]
         return Split(self.images[chosen], self.sizes[chosen], self.originals[chosen], *parts)
+
+    def targets(self):
+        """What `zoo.losses.Detection` wants to know of each image: its boxes alone, or all with weights if there are
+        holes.
+        """
+        if not any(map(len, self.holes)):
+            return self.boxes
+        weights = [np.ones((len(rows), 1), np.float32) for rows in self.boxes]
+        full = [np.concatenate(pair, axis=1) for pair in zip(self.boxes, weights, strict=True)]
+        return [np.concatenate(pair) for pair in zip(full, self.holes, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -84,13 +102,25 @@ class BoxDataset:
         splits, faults, before = {}, dict(self.faults), 0
         for name, split in self.splits.items():
             before += sum(map(len, split.boxes))
-            boxes = [np.concatenate([b[:, :4], places[b[:, 4].astype(int), None]], axis=1) for b in split.boxes]
-            splits[name] = replace(split, boxes=[b[b[:, 4] >= 0] for b in boxes])
+            boxes, holes = ([_renumbered(rows, places) for rows in part] for part in (split.boxes, split.holes))
+            splits[name] = replace(split, boxes=boxes, holes=holes)
         unknown = [name for name in self.class_names if name not in class_names]
         if unknown:
             left_out = before - sum(len(b) for split in splits.values() for b in split.boxes)
             faults[f"left out: the model does not know {', '.join(unknown)}"] = left_out
         return replace(self, class_names=tuple(class_names), splits=splits, faults=faults)
+
+    def holes(self):
+        """What is labelled with holes, by kind, with how many there are."""
+        found = {"crowds": 0, "boxes of another detector": 0, "images in which some classes are not labelled": 0}
+        for split in self.splits.values():
+            for (height, width), rows in zip(split.sizes, split.holes, strict=True):
+                regions = rows[rows[:, 4] < -1]
+                whole = ((regions[:, 2:4] - regions[:, :2]) >= np.array([width, height]) - 0.5).all(axis=1)
+                counts = int((~whole).sum()), int((rows[:, 5] > 0).sum()), int(whole.any())
+                for kind, count in zip(found, counts, strict=True):
+                    found[kind] += count
+        return {kind: count for kind, count in found.items() if count}
 
     def split(self, name):
         """The `Split` named "train", "validation" (also "val"), "test" or "all"."""
@@ -98,13 +128,23 @@ class BoxDataset:
         if name == "all":
             parts = list(self.splits.values())
             arrays = [np.concatenate([getattr(one, key) for one in parts]) for key in ("images", "sizes", "originals")]
-            lists = ([item for one in parts for item in getattr(one, key)] for key in ("boxes", "files"))
+            lists = ([item for one in parts for item in getattr(one, key)] for key in ("boxes", "files", "holes"))
             return Split(*arrays, *lists)
         if name == "validation" and list(self.splits) == ["train"] and len(self.splits["train"]) == 1:
             raise ValueError(f"{self.name} has 1 image to train on: 2 are needed, one of them for validation")
         if name not in self.splits:
             raise ValueError(f"{self.name} has no split {name!r}: there are {', '.join(self.splits)}, all")
         return self.splits[name]
+
+
+def _renumbered(rows, places):
+    """Rows with the classes at their new places, those without a place left out."""
+    classes = rows[:, 4].astype(int)
+    region = classes < -1
+    found = places[np.where(region, -2 - classes, classes)]
+    kept, rows = found >= 0, rows.copy()
+    rows[:, 4] = np.where(region, -2 - found, found)
+    return rows[kept]
 
 
 def load(
@@ -213,7 +253,7 @@ def _read(rows, image_size, class_names, known, source, faults):
     else:
         pixels = np.full(shape, GREY, np.uint8)
     sizes, originals = np.zeros((len(rows), 2), np.int32), np.zeros((len(rows), 2), np.int32)
-    boxes = [None] * len(rows)
+    boxes, holes = [None] * len(rows), [None] * len(rows)
 
     def one(index):
         file, read, objects = rows[index]
@@ -223,19 +263,31 @@ def _read(rows, image_size, class_names, known, source, faults):
         sizes[index] = small.shape[:2]
         pixels[index, : small.shape[0], : small.shape[1]] = small
         unit = (1, 1) if not source.relative else (image.width, image.height)
-        if file in source.stated:
-            objects = _as_shown(objects, image.size, file, *source.stated[file])
-        rows_in_pixels = [(x1 * unit[0], y1 * unit[1], x2 * unit[0], y2 * unit[1], n) for x1, y1, x2, y2, n in objects]
-        kept, wrong = clean(rows_in_pixels, (image.height, image.width), class_names, known)
-        scale = np.array([small.shape[1] / image.width, small.shape[0] / image.height] * 2 + [1], np.float32)
-        boxes[index] = kept * scale
+        scale = np.array([small.shape[1] / image.width, small.shape[0] / image.height] * 2, np.float32)
+        wrong, (weighted, missing) = {}, source.holes.get(file, ((), ()))
+
+        def brought(rows, width, whole=()):
+            if file in source.stated:
+                rows = _as_shown(rows, image.size, file, *source.stated[file])
+            rows = [(x1 * unit[0], y1 * unit[1], x2 * unit[0], y2 * unit[1], *rest) for x1, y1, x2, y2, *rest in rows]
+            rows += [(0, 0, *image.size, name, 0.0) for name in whole]
+            kept, found = clean(rows, (image.height, image.width), class_names, known, width)
+            for kind, count in found.items():
+                wrong[kind] = wrong.get(kind, 0) + count
+            kept[:, :4] *= scale
+            return kept
+
+        boxes[index] = brought(objects, 5)
+        holes[index] = brought(weighted, 6, missing)
+        regions = holes[index][:, 5] == 0
+        holes[index][regions, 4] = -2 - holes[index][regions, 4]
         return wrong
 
     with ThreadPoolExecutor() as pool:
         for wrong in pool.map(one, range(len(rows))):
             for kind, count in wrong.items():
                 faults[kind] = faults.get(kind, 0) + count
-    return Split(pixels, sizes, originals, boxes, [str(file) for file, _, _ in rows])
+    return Split(pixels, sizes, originals, boxes, [str(file) for file, _, _ in rows], holes)
 
 
 def _as_shown(rows, size, file, width, height, where):
@@ -257,30 +309,31 @@ def _as_shown(rows, size, file, width, height, where):
             "size, one in proportion, or that before EXIF turns it"
         )
     found = []
-    for left, top, right, lower, name in rows:
+    for left, top, right, lower, *rest in rows:
         x, y = (left / width, right / width), (top / height, lower / height)
         if turned:
             x, y = y, x
             x = (1 - x[1], 1 - x[0]) if turn in (6, 7) else x
             y = (1 - y[1], 1 - y[0]) if turn in (7, 8) else y
-        found.append((x[0] * size[0], y[0] * size[1], x[1] * size[0], y[1] * size[1], name))
+        found.append((x[0] * size[0], y[0] * size[1], x[1] * size[0], y[1] * size[1], *rest))
     return found
 
 
-def clean(rows, size, class_names, known):
-    """Boxes that can be used: (float32 (boxes, 5), how many were clipped or dropped by kind).
+def clean(rows, size, class_names, known, width=5):
+    """Boxes that can be used: (float32 (boxes, width), how many were clipped or dropped by kind).
 
     Args:
-        rows: (left, top, right, lower, class name) in pixels.
+        rows: (left, top, right, lower, class name) in pixels, and what else there is to them.
         size: (height, width) of the image.
         class_names: Classes to keep; the class becomes its place among them.
         known: All classes of the data set; another one is a fault.
+        width: Numbers of a row.
     """
-    height, width = size
+    height, across = size
     faults, kept = {}, []
-    for left, top, right, lower, name in rows:
+    for left, top, right, lower, name, *rest in rows:
         kind = None
-        inside = [min(max(left, 0), width), min(max(top, 0), height), min(max(right, 0), width)]
+        inside = [min(max(left, 0), across), min(max(top, 0), height), min(max(right, 0), across)]
         inside.append(min(max(lower, 0), height))
         if name not in known:
             kind = "dropped: unknown class"
@@ -290,13 +343,13 @@ def clean(rows, size, class_names, known):
             kind = "dropped: outside the image"
         else:
             # the edge may be counted from 1: a pixel too far is no fault
-            if max(-left, -top, right - width, lower - height) > 1:
+            if max(-left, -top, right - across, lower - height) > 1:
                 kind = "clipped to the image"
             if name in class_names:
-                kept.append([*inside, class_names.index(name)])
+                kept.append([*inside, class_names.index(name), *rest])
         if kind:
             faults[kind] = faults.get(kind, 0) + 1
-    return np.array(kept, np.float32).reshape(-1, 5), faults
+    return np.array(kept, np.float32).reshape(-1, width), faults
 
 
 def shrink(image, image_size):
@@ -319,12 +372,16 @@ def letterbox(pixels, image_size):
 
 
 def letterboxed(split):
-    """A split as a detector sees it: uint8 images with each in the middle, and boxes (boxes, 5) in their pixels."""
+    """A split as a detector sees it: uint8 images with each in the middle, and boxes (boxes, 5) in their pixels, among
+    them regions that do not count, as `zoo.metrics.MeanAveragePrecision` takes them.
+    """
     letterboxed, boxes = [], []
-    for pixels, (height, width), rows in zip(split.images, split.sizes, split.boxes, strict=True):
+    for pixels, (height, width), rows, holes in zip(split.images, split.sizes, split.boxes, split.holes, strict=True):
         canvas, (left, top) = letterbox(pixels[:height, :width], split.images.shape[1:3])
         letterboxed.append(canvas)
-        boxes.append(rows + np.float32([left, top, left, top, 0]))
+        regions = holes[:, :5].copy()  # what another detector found is none to measure by
+        regions[:, 4] = np.where(regions[:, 4] >= 0, -2 - regions[:, 4], regions[:, 4])
+        boxes.append(np.concatenate([rows, regions]) + np.float32([left, top, left, top, 0]))
     return np.stack(letterboxed), boxes
 
 
@@ -348,7 +405,7 @@ def unletterbox(boxes, size, original, image_size):
 
 def most_boxes(split, mosaic):
     """Rows of boxes that a batch needs: the most of one image, or of the four of a mosaic (as far as drawn here)."""
-    counts = np.array([len(rows) for rows in split.boxes])
+    counts = np.array([len(rows) for rows in split.targets()])
     if not mosaic:
         return max(1, int(counts.max()))
     draws = np.random.default_rng(0).choice(counts, (20_000, 4))
@@ -356,8 +413,8 @@ def most_boxes(split, mosaic):
 
 
 def pad(boxes, rows):
-    """Boxes of several images as one array (images, rows, 5), the class of the rest -1."""
-    padded = np.full((len(boxes), rows, 5), -1, np.float32)
+    """Boxes of several images as one array (images, rows, 5 or 6), the class of the rest -1."""
+    padded = np.full((len(boxes), rows, max([5, *(found.shape[-1] for found in boxes)])), -1, np.float32)
     for target, found in zip(padded, boxes, strict=True):
         target[: min(rows, len(found))] = found[:rows]
     return padded
@@ -380,7 +437,7 @@ def training_batches(
     saturation=0.7,
     brightness=0.4,
 ):
-    """One stream of all epochs, without an end between two: float32 images in [0, 1] and targets (batch, boxes, 5).
+    """One stream of all epochs, without an end between two: float32 images in [0, 1], targets (batch, boxes, 5 or 6).
 
     The order and the augmentation of a batch depend on nothing but the seed, the epoch and its number.
 
@@ -399,7 +456,7 @@ def training_batches(
         hue, saturation, brightness: Largest relative change of each.
     """
     count, rows = len(split), most_boxes(split, mosaic > 0)
-    targets = pad(split.boxes, max(1, max(len(one) for one in split.boxes)))
+    targets = pad(split.targets(), max(1, max(len(one) for one in split.targets())))
     image_size = split.images.shape[1:3]
 
     def pick(chosen):

@@ -11,7 +11,7 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
     Args:
         pixels: uint8 (4 * batch, height, width, 3), each image in the upper left corner.
         sizes: int32 (4 * batch, 2), height and width of each image there.
-        boxes: float32 (4 * batch, boxes, 5).
+        boxes: float32 (4 * batch, boxes, 5 or 6), as `zoo.losses.Detection` takes them.
         alone: bool (batch,): whether only the first of four is shown.
         key: Seed, int32 (2,).
         image_size: (height, width) of the result.
@@ -20,7 +20,7 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
         least: Share of its area that must be left of a box, or it is dropped.
 
     Returns:
-        (float32 (batch, height, width, 3) in [0, 1], float32 (batch, rows, 5), class -1 where there is no box).
+        (float32 (batch, height, width, 3) in [0, 1], float32 (batch, rows, 5 or 6), class -1 where there is no box).
     """
     side = tf.constant([image_size[1], image_size[0]], tf.float32)  # x, y
     batch = tf.shape(alone)[0]
@@ -64,7 +64,8 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
     image = tf.where(tf.reduce_any(show, axis=1)[..., None], image, float(GREY))
 
     # boxes: from the tile to the page to the result
-    boxes = tf.reshape(boxes, (batch, 4, -1, 5))
+    columns = boxes.shape[-1]
+    boxes = tf.reshape(boxes, (batch, 4, -1, columns))
     label = tf.where(tf.logical_and(alone[:, None], tf.range(4) > 0)[..., None], -1.0, boxes[..., 4])
     corners = tf.reshape(boxes[..., :4], (batch, 4, -1, 2, 2)) + origin[:, :, None, None]
     corners = (corners - shift[:, None, None, None]) / per_pixel[:, None, None, None]
@@ -73,13 +74,13 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
     area = tf.reduce_prod(high - low, axis=-1)
     left = tf.reduce_prod(seen_high - seen_low, axis=-1)
     large = tf.reduce_min(seen_high - seen_low, axis=-1) >= 2
-    keep = (label >= 0) & large & (left >= least * area)
-    result = tf.concat([seen_low, seen_high, tf.where(keep, label, -1.0)[..., None]], axis=-1)
-    result = tf.reshape(result, (batch, -1, 5))
-    order = tf.argsort(tf.cast(result[..., 4] < 0, tf.int32), axis=1, stable=True)[:, :rows]
+    keep = (label != -1) & large & ((left >= least * area) | (label < -1))  # of a region any part counts
+    result = tf.concat([seen_low, seen_high, tf.where(keep, label, -1.0)[..., None], boxes[..., 5:]], axis=-1)
+    result = tf.reshape(result, (batch, -1, columns))
+    order = tf.argsort(tf.cast(result[..., 4] == -1, tf.int32), axis=1, stable=True)[:, :rows]
     result = tf.gather(result, order, batch_dims=1)
     result = tf.pad(result, [[0, 0], [0, tf.maximum(0, rows - tf.shape(result)[1])], [0, 0]], constant_values=-1.0)
-    return image / 255.0, tf.ensure_shape(result, (None, rows, 5))
+    return image / 255.0, tf.ensure_shape(result, (None, rows, columns))
 
 
 def jitter(images, key, hue, saturation, brightness):
