@@ -77,11 +77,16 @@ def evaluated(folder, figures, rows, message):
 def write_predictions(folder, predictions, rows, columns=None):
     """Writes `predictions.json`, and a flat table as `predictions.csv`, whose columns are by default the rows' keys."""
     cards.write_text(folder / "predictions.json", json.dumps(predictions, indent=1))
+    write_table(folder / "predictions.csv", rows, columns or rows[0])
+
+
+def write_table(path, rows, columns):
+    """Writes rows as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns or rows[0])
+    writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(rows)
-    cards.write_text(folder / "predictions.csv", text.getvalue())
+    cards.write_text(path, text.getvalue())
 
 
 def per_class(labels, guesses, class_names, what):

@@ -645,7 +645,7 @@ def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder
         return pictures.with_text(segmenter.overlay(frame, mask, opacity), f"{rate:.1f} frames/s")
 
     with reader:
-        number, rate = video.annotate(reader, overlay, draw)
+        number, rate, _ = video.annotate(reader, overlay, draw)
     return {
         "file": str(path),
         "width": reader.size[0],

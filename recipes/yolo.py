@@ -22,7 +22,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes import checkpoints, exports, films, inputs, models, plots, results, runs, timing, training
 from recipes.data import boxes as box_data
 from recipes.data import images as image_data
 from recipes.data import video
@@ -276,6 +276,8 @@ def predict(
     iou: float = IOU,
     classes: tuple[str, ...] = (),
     seconds: float | None = None,
+    every: int = 1,
+    track: bool = False,
     output: Path | None = None,
 ):
     """Finds things in images, videos and from cameras: what and where is drawn, and written as JSON and CSV.
@@ -290,10 +292,12 @@ def predict(
         iou: Overlap above which two boxes of a class mean the same thing.
         classes: Classes to look for; by default all.
         seconds: Length of a video or camera to look at, at most; a camera is looked at until Ctrl-C else.
+        every: Frames of a video from one that is looked at to the next; those between show what was found last.
+        track: Whether objects of a video keep a number from frame to frame (ByteTrack); tracks.csv lists them.
         output: Folder for the results; by default a new one under runs/yolo.
     """
     training.check_range("[0, 1]", confidence=confidence, iou=iou)
-    training.check_positive(seconds=seconds)
+    training.check_positive(seconds=seconds, every=every)
     if not paths:
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
     finder = Finder(model)
@@ -302,37 +306,47 @@ def predict(
         raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")
     wanted = np.array([not classes or name in classes for name in finder.labels])
 
-    def find(image):
-        found = finder.on_image(image, confidence=confidence, iou_threshold=iou)
+    def find(image, least=confidence):
+        found = finder.on_image(image, confidence=least, iou_threshold=iou)
         kept = wanted[found["classes"]]
         return {name: values[kept] for name, values in found.items()}
 
+    print(f"the model finds {', '.join(classes or finder.labels)}")
     finder(np.zeros((1, *finder.image_size, 3), np.uint8))  # what is compiled once is no measure of the speed
     folder, rows, predictions, left_out, taken = None, [], [], {}, set()
     begun = time.perf_counter()
     for path, source in inputs.each_picture(paths, image_data.open_image, left_out, cameras=True):
         folder = folder or runs.output_folder("yolo", "predict", output)
         if isinstance(source, video.Reader):
-            predictions.append(_video(path, source, find, finder.labels, folder, taken, seconds))
+            options = {"confidence": confidence, "seconds": seconds, "every": every, "track": track}
+            predictions.append(films.annotate(path, source, find, finder.labels, folder, taken, **options))
             listed = predictions[-1]["detections"]
         else:
             found = find(source)
             target = inputs.free_name(folder, path, ".png", taken)
             plots.save_image(pictures.draw_boxes(np.asarray(source.convert("RGB")), found, finder.labels), target)
-            listed = [_named(found, finder.labels)]
+            listed = [films.named(found, finder.labels)]
             size = [source.width, source.height]
             predictions.append({"file": str(path), "size": size, "detections": listed[0], "picture": str(target)})
-        times = predictions[-1].get("seconds", [0.0])
-        for number, one in enumerate(listed):
-            rows += [{"file": str(path), "frame": number, "seconds": times[number], **row} for row in one]
+        numbers, times = (predictions[-1].get(key, [0]) for key in ("frame_numbers", "seconds"))
+        for number, seconds_in, one in zip(numbers, times, listed, strict=True):
+            rows += [{"file": str(path), "frame": number, "seconds": seconds_in, **row} for row in one]
     frames = sum(one.get("frames", 1) for one in predictions)
     rate = frames / max(time.perf_counter() - begun, 1e-9)
     columns = ("file", "frame", "seconds", "class", "confidence", "left", "top", "right", "lower")
-    results.write_predictions(folder, predictions, rows, columns)
-    if rows:
-        print(results.table(rows[:40]))
-    if len(rows) > 40:
-        print(f"... and {len(rows) - 40:,} more in predictions.csv")
+    results.write_predictions(folder, predictions, rows, (*columns, "track") if track else columns)
+    followed = [{"file": one["file"], **row} for one in predictions for row in one.get("tracks", [])]
+    if track:
+        results.write_table(folder / "tracks.csv", followed, ("file", *films.COLUMNS))
+    table, name = (followed, "tracks.csv") if followed else (rows, "predictions.csv")
+    if table:
+        print(results.table(table[:40]))
+    if len(table) > 40:
+        print(f"... and {len(table) - 40:,} more in {name}")
+    if followed:
+        print(f"\nfollowed: {films.counted(followed)}")
+    if not rows:
+        print(f"nothing found at confidence {confidence:g}: the model finds {', '.join(classes or finder.labels)}")
     print(
         f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
@@ -521,43 +535,6 @@ def _latencies(finder, path, sides, images):
         return network, {exporting.ENDPOINT: exporting.detection_endpoint(network)}
 
     return {"latency_ms_at": timing.latencies_at(sides, square, exporting.load(path).metadata["quantize"], images)}
-
-
-def _video(path, frames, find, labels, folder, taken, seconds):
-    """Writes a video or what a camera sees with the boxes of each frame, and gives its detections."""
-    target = inputs.free_name(folder, Path(f"camera{path}") if isinstance(frames.source, int) else path, ".mp4", taken)
-    listed, times = [], []
-
-    def draw(frame, _):
-        found = find(Image.fromarray(frame))
-        times.append(round(frames.time, 3))
-        listed.append(_named(found, labels))
-        return pictures.draw_boxes(frame, found, labels)
-
-    with frames:
-        count, rate = video.annotate(frames, target, draw, seconds=seconds)
-    return {
-        "file": str(path),
-        "size": list(frames.size),
-        "frames": count,
-        "frames_per_second": round(rate, 2),
-        "seconds": times,
-        "detections": listed,
-        "video": str(target),
-        "problem": frames.problem,
-    }
-
-
-def _named(found, labels):
-    """Detections as rows for people: class, confidence, and the box in pixels."""
-    return [
-        {
-            "class": labels[label],
-            "confidence": round(float(score), 4),
-            **dict(zip(("left", "top", "right", "lower"), (round(float(side), 1) for side in box), strict=True)),
-        }
-        for box, score, label in zip(found["boxes"], found["scores"], found["classes"], strict=True)
-    ]
 
 
 def dataset_entry(boxes):

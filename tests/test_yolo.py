@@ -1,5 +1,6 @@
 """Detection: boxes, assignment, loss and metric against other implementations, data in every form, every verb."""
 
+import csv
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from commands import refused, run_json
 from PIL import Image, ImageDraw
 
 import zoo
-from recipes import checkpoints, runs
+from recipes import checkpoints, films, runs
 from recipes import yolo as recipe
 from recipes.data import boxes as data
 from recipes.data import figure_scenes, video
@@ -195,11 +196,11 @@ def learnt(shapes, tmp_path_factory):
     pages, boxes = data.letterboxed(split)
     x, y = np.concatenate([pages, pages[:1] * 0 + data.GREY]) / np.float32(255), data.pad([*boxes, boxes[0][:0]], 3)
     model = zoo.yolo((96, 96, 3), 2, size=(0.1, 0.2))
-    schedule = keras.optimizers.schedules.CosineDecay(0.01, 150)
+    schedule = keras.optimizers.schedules.CosineDecay(0.01, 200)
     model.compile(keras.optimizers.Adam(schedule), loss=Detection((96, 96)), jit_compile=False)
     model.optimizer.build(model.trainable_variables)  # or the step is traced twice
     stream = tf.data.Dataset.from_tensors((x, y))
-    first, _ = (model.fit(stream.repeat(n), shuffle=False, verbose=0).history["loss"][0] for n in (1, 149))
+    first, _ = (model.fit(stream.repeat(n), shuffle=False, verbose=0).history["loss"][0] for n in (1, 199))
     folder = tmp_path_factory.mktemp("learnt")
     model.save(folder / "model.keras")
     (folder / "card.json").write_text(json.dumps({"name": "yolo", "dataset": {"classes": ["disc", "square"]}}))
@@ -520,7 +521,8 @@ def test_every_form_of_folder(write, form, pictures, tmp_path):
         np.testing.assert_allclose(test.boxes[index], expected, atol=1e-3)
     pages, boxes = data.letterboxed(test)
     assert (pages[0, :8] == data.GREY).all() and (pages[0, 8:56] != data.GREY).any()
-    back = data.unletterbox(boxes[0][:, :4], test.sizes[0], test.originals[0], (64, 64))
+    boxes = boxes[0][boxes[0][:, 4] >= 0, :4]  # the others are regions
+    back = data.unletterbox(boxes, test.sizes[0], test.originals[0], (64, 64))
     np.testing.assert_allclose(back, [row[:4] for row in pictures[10][1]], atol=1e-3)
     assert not found.faults and found.holes() == ({"crowds": 3} if form == "COCO" else {})
     one = data.load(tmp_path / "things", image_size=(64,), classes=("square",), splits=("test",))
@@ -876,6 +878,47 @@ def test_predict_images_folders_and_videos(learnt, pictures, capfd, tmp_path):
         "--output", tmp_path / "discs", "--confidence", "0.05",
     )  # fmt: skip
     assert status == 0 and {row["class"] for row in answer["predictions"][0]["detections"]} == {"disc"}
+
+
+@pytest.fixture
+def film(pictures, tmp_path):
+    """Ten frames in which the picture stands still for five, is grey for one, and stands still again."""
+    image = np.asarray(pictures[0][0])
+    with video.Writer(tmp_path / "film.mp4", 10, (120, 90)) as out:
+        for number in range(10):
+            out.write(np.full_like(image, 150) if number == 5 else image)
+    return tmp_path / "film.mp4"
+
+
+def test_a_film_has_a_table_of_tracks(learnt, film, capfd, tmp_path):
+    options = ("--model", learnt[0], "--confidence", "0.3")
+    status, answer, _ = run_json(capfd, "predict", "yolo", film, *options, "--track", "--output", tmp_path / "out")
+    (one,) = answer["predictions"]
+    assert status == 0 and one["frames"] == one["frames_looked_at"] == 10
+    assert {(row["class"], row["first_frame"], row["last_frame"], row["detections"]) for row in one["tracks"]} == {
+        ("disc", 0, 9, 9), ("square", 0, 9, 9),
+    }  # fmt: skip
+    parts = one["milliseconds_per_frame"]
+    assert set(parts) == {"decoding", "finding", "drawing", "encoding"} and min(parts.values()) > 0
+    with open(tmp_path / "out" / "tracks.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["track"] for row in rows] == ["1", "2"] and {row["last_seconds"] for row in rows} == {"0.9"}
+    assert (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0].endswith("lower,track")
+    assert films.counted([*one["tracks"], {"class": "disc"}]) == "2 disc, 1 square"
+
+
+def test_every_third_frame(learnt, film, capfd, tmp_path):
+    options = ("--model", learnt[0], "--confidence", "0.3", "--every", "3")
+    status, answer, _ = run_json(capfd, "predict", "yolo", film, *options, "--output", tmp_path / "out")
+    (one,) = answer["predictions"]
+    assert status == 0 and one["frames"] == 10 and one["frame_numbers"] == [0, 3, 6, 9]
+    assert [len(found) for found in one["detections"]] == [2, 2, 2, 2]
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()[1:]
+    assert sorted({int(row.split(",")[1]) for row in rows}) == [0, 3, 6, 9]
+    with video.Reader(film) as before, video.Reader(tmp_path / "out" / "film.mp4") as after:
+        changed = [np.abs(a.astype(int) - b).max() > 60 for a, b in zip(before, after, strict=True)]
+    assert all(changed)  # frames between are drawn on as well
+    assert "every must be positive, got 0" in refused(capfd, "predict", "yolo", film, "--every", "0")
 
 
 def test_confusions_and_the_best_confidence_by_hand():

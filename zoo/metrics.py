@@ -393,7 +393,7 @@ class MeanAveragePrecision:
         right = np.zeros((len(self.iou_thresholds), len(boxes)), bool)
         if not len(objects) or not len(boxes):
             return right
-        overlaps = _overlaps(boxes, objects)
+        overlaps = box_overlaps(boxes, objects)
         for level, threshold in enumerate(self.iou_thresholds):
             free = np.ones(len(objects), bool)
             for index in np.flatnonzero((overlaps >= min(threshold, 1 - 1e-10)).any(axis=1)):
@@ -452,7 +452,7 @@ def _share_within(boxes, regions):
     return (sides.clip(0).prod(axis=2) / areas[:, None]).max(axis=1, initial=0.0)
 
 
-def _overlaps(boxes, others):
+def box_overlaps(boxes, others):
     """IoU of each box with each other one, float64 (boxes, others)."""
     sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
     inner = sides.clip(0).prod(axis=2)

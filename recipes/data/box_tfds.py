@@ -33,7 +33,7 @@ def read_tfds(dataset, data_dir, manual_dir=None):
                 (left, top, right, lower, names[label])
                 for (top, left, lower, right), label in zip(found["bbox"], found["label"], strict=True)
             ]
-            name = example.get("image/filename", f"{split}-{number}".encode()).decode()
+            name = f"{split}/" + example.get("image/filename", str(number).encode()).decode()
             if crowd.any():
                 holes[name] = [(*box, 0.0) for box, many in zip(boxes, crowd, strict=True) if many], ()
                 boxes = [box for box, many in zip(boxes, crowd, strict=True) if not many]

@@ -162,14 +162,26 @@ def annotate(frames, target, draw, *, seconds=None):
         seconds: Length to write, at most.
 
     Returns:
-        (number of frames, frames per second, without the first one, which compiles what is compiled once).
+        (number of frames, frames per second, without the first one, which compiles what is compiled once, and the
+        seconds of all frames by part: "decoding", "drawing", "encoding").
     """
     count, rate, begun, told = 0, 0.0, time.perf_counter(), time.perf_counter()
+    spent, now = dict.fromkeys(("decoding", "drawing", "encoding"), 0.0), begun
+
+    def took(part):
+        nonlocal now
+        before, now = now, time.perf_counter()
+        spent[part] += now - before
+
     with Writer(target, frames.rate, frames.size) as out:
         try:
             for frame in frames:
-                out.write(draw(frame, rate), frames.time)
-                count, now = count + 1, time.perf_counter()
+                took("decoding")
+                drawn = draw(frame, rate)
+                took("drawing")
+                out.write(drawn, frames.time)
+                took("encoding")
+                count += 1
                 rate = max(1, count - 1) / max(now - begun, 1e-9)
                 if count == 1:
                     begun = now
@@ -186,7 +198,7 @@ def annotate(frames, target, draw, *, seconds=None):
         print(file=sys.stderr)
     if frames.problem:
         print(frames.problem, file=sys.stderr)
-    return count, rate
+    return count, rate, spent
 
 
 def _open_camera(av, number):
