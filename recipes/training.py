@@ -1,6 +1,7 @@
 """What every recipe's `train` calls: seed, precision, device, optimiser, and a `fit` that can be killed and resumed."""
 
 import contextlib
+import ctypes
 import functools
 import math
 import signal
@@ -134,7 +135,17 @@ def prepare(setup, weights=None):
         raise ValueError(f"a model from weights keeps its float32: leave out precision={setup.precision}")
     check_range(f"[0, {2**31})", seed=setup.seed)
     seed_everything(setup.seed, setup.deterministic)
+    _keep_memory()
     return distribution(setup.device)
+
+
+def _keep_memory():
+    """Keeps large arrays in the process: glibc gives each back to the system, which clears its pages every time anew."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large array
+            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is free at the end stays
 
 
 def plan(count, batch_size, strategy):

@@ -1,5 +1,6 @@
-"""Speed of the detector: pipeline, training and all forms of a model, beside keras-cv's YOLOV8 of the same size."""
+"""Speed of the detector: pipeline, training and all forms of a model, beside the YOLOv8 of keras-cv and of kyolo."""
 
+import contextlib
 import functools
 import tempfile
 from pathlib import Path
@@ -14,7 +15,6 @@ from recipes.data import boxes as box_data
 from recipes.data import images
 from recipes.yolo import Finder, datasets
 from zoo import export as exporting
-from zoo.yolo import from_keras_cv
 
 
 def benchmark(
@@ -26,10 +26,10 @@ def benchmark(
     data_dir: Path | None = None,
     output: Path | None = None,
 ):
-    """Times the pipeline, training and all forms of a model, beside keras-cv's YOLOV8 of the same size if it is there.
+    """Times the pipeline, training and all forms of a model, beside the YOLOv8 of keras-cv and of kyolo if installed.
 
-    Both sides take their turn in each round; the figures are medians over the rounds. Beside keras-cv's training
-    stands that of the very same network, weight by weight, on the same batch with the same optimizer.
+    All sides take their turn in each round, on the same batch with the same optimizer; the figures are medians over the
+    rounds. "nano" is our YOLOv8 nano, which is the network of keras-cv and kyolo as well.
 
     Args:
         model: A published model, a run folder or a .keras file.
@@ -45,9 +45,8 @@ def benchmark(
     training_split = boxes.split("train")
     folder = runs.output_folder("yolo", f"benchmark-{boxes.name}", output)
     pipeline = _pipeline_speed(training_split, rounds, batch_size)
-    other = _keras_cv_like(finder.model)
-    twin = exporting.float32_copy(finder.model) if other is None else from_keras_cv(other, finder.model.input_shape[1:])
-    speeds = _training_speed(twin, other, training_split, rounds, batch_size)
+    contenders = _contenders(finder.model)
+    speeds = _training_speed(contenders, training_split, rounds, batch_size)
     letterboxed, _ = box_data.letterboxed(training_split.take(range(min(50, len(training_split)))))
     x = letterboxed[:1] / np.float32(255)
     with tempfile.TemporaryDirectory() as scratch:
@@ -60,13 +59,10 @@ def benchmark(
             representative_data=letterboxed,
             endpoints={exporting.ENDPOINT: exporting.detection_endpoint(network)},
         )
-    if other is not None:
-        constant = tf.constant(x)
-        sides = {"keras-cv, tf.function": other, "ours": twin}
-        compiled = {name: tf.function(functools.partial(side, training=False)) for name, side in sides.items()}
-        pair = timing.latencies({name: functools.partial(run, constant) for name, run in compiled.items()})
-        milliseconds["keras-cv, tf.function"] = pair["keras-cv, tf.function"]
-        speeds["one image, ours / keras-cv"] = pair["keras-cv, tf.function"] / pair["ours"]
+    constant = tf.constant(x)
+    compiled = {name: tf.function(functools.partial(side[0], training=False)) for name, side in contenders.items()}
+    answers = timing.latencies({name: functools.partial(run, constant) for name, run in compiled.items()})
+    milliseconds |= {f"{name}, untrained, tf.function": value for name, value in answers.items()}
     frames = {form: 1000 / value for form, value in milliseconds.items()}
     result = {
         "pipeline_images_per_second": pipeline,
@@ -77,9 +73,9 @@ def benchmark(
         "image_size": list(finder.image_size),
         "batch_size": batch_size,
         "rounds": rounds,
-        "parameters": {"model": finder.model.count_params(), "beside keras-cv": twin.count_params()},
+        "parameters": {name: side[0].count_params() for name, side in contenders.items()},
     }
-    missing = "" if other is not None else " (keras-cv is not installed: image-zoo[detection])"
+    missing = "" if "keras-cv nano" in contenders else " (keras-cv is not installed: image-zoo[detection])"
     tables = [
         (f"pipeline on {boxes.name}, images/s, median of {rounds} rounds", [pipeline]),
         (f"training, images/s{missing}", [speeds]),
@@ -104,44 +100,60 @@ def _pipeline_speed(split, rounds, batch_size, count=96):
     return timing.in_turn(contenders, rounds, amount=epochs * steps * batch_size)
 
 
-def _training_speed(ours, other, split, rounds, batch_size, steps=8):
-    """Images per second of training steps in float32 on one batch, and the ratio of the two sides."""
-    batch = next(
-        iter(box_data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0))
-    )
-    x, y = (np.array(part) for part in batch)
-    y[..., 4] = np.where(y[..., 4] < 0, -1, y[..., 4] % ours.output_shape[1][-1])  # the speed is that of any objects
-    compiled = {"jit_compile": False}
-    ours.compile(keras.optimizers.AdamW(1e-4), loss=zoo.losses.Detection(ours.input_shape[1:3]), **compiled)
-    sides = {"ours": (ours, y)}
-    if other is not None:
-        losses = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
-        other.compile(optimizer=keras.optimizers.AdamW(1e-4), **losses, **compiled)
-        sides["keras-cv"] = (other, {"boxes": y[..., :4], "classes": y[..., 4]})
-    batches = {
-        name: images.without_autotune(tf.data.Dataset.from_tensors((x, target)).cache().repeat(steps))
-        for name, (_, target) in sides.items()
-    }
+def _contenders(model):
+    """Untrained detectors of as many classes on images of the same size, by name: (network, loss, its targets).
+
+    The given network as it is; YOLOv8 nano as we build it, as keras-cv does and as kyolo does, three times the same
+    network; and keras-cv's on a MobileNetV3. Those of packages that are not installed are left out.
+    """
+    shape, classes = model.input_shape[1:], model.output_shape[1][-1]
+    loss = zoo.losses.Detection(shape[:2])
+    nano = zoo.yolo(shape, classes, size="nano")
+    found = {"this network": (exporting.float32_copy(model), loss, _ours), "nano": (nano, loss, _ours)}
+    with contextlib.suppress(ImportError):
+        import keras_cv
+
+        options = {"box_loss": "ciou", "classification_loss": "binary_crossentropy"}
+        filters = [nano.get_layer(f"stack{stage}_c2f_output_conv").filters for stage in (1, 2, 3, 4)]
+        csp = keras_cv.models.YOLOV8Backbone(filters, [1, 2, 2, 1], False, input_shape=shape)
+        small = keras_cv.models.MobileNetV3Backbone.from_preset("mobilenet_v3_small", input_shape=shape)
+        for name, backbone in {"keras-cv nano": csp, "keras-cv MobileNetV3": small}.items():
+            detector = keras_cv.models.YOLOV8Detector(backbone, classes, "xyxy", fpn_depth=1)
+            found[name] = detector, options, lambda y: {"boxes": y[..., :4], "classes": y[..., 4]}
+    with contextlib.suppress(ImportError):
+        import kyolo
+
+        detector = kyolo.training.YOLODetector(kyolo.models.yolov8n(nc=classes, input_shape=shape, weights=None))
+        found["kyolo nano"] = detector, None, _for_kyolo
+    return found
+
+
+def _ours(y):
+    return y
+
+
+def _for_kyolo(y):
+    present = y[..., 4] >= 0
+    return {"boxes": y[..., :4], "labels": np.where(present, y[..., 4], 0).astype("int32"), "mask": present}
+
+
+def _training_speed(contenders, split, rounds, batch_size, steps=8):
+    """Images per second of training steps in float32 on one batch, and the ratios of the sides."""
+    stream = box_data.training_batches(split, batch_size=batch_size, steps=1, epochs=1, mosaic=1.0, close_mosaic=0)
+    x, y = (np.array(part) for part in next(iter(stream)))
+    classes = contenders["this network"][0].output_shape[1][-1]
+    y = y[..., :5]  # the speed is that of any objects
+    y[..., 4] = np.where(y[..., 4] < 0, -1, y[..., 4] % classes)
+    batches, networks = {}, {}
+    for name, (network, loss, targets) in contenders.items():
+        losses = loss if isinstance(loss, dict) else {"loss": loss}
+        network.compile(optimizer=keras.optimizers.AdamW(1e-4), **losses, jit_compile=False)
+        stream = tf.data.Dataset.from_tensors((x, targets(y))).cache().repeat(steps)
+        batches[name], networks[name] = images.without_autotune(stream), network
 
     def fit(name):
-        return lambda turn: sides[name][0].fit(batches[name], shuffle=False, verbose=0)
+        return lambda turn: networks[name].fit(batches[name], shuffle=False, verbose=0)
 
-    ratios = [] if other is None else [("ours", "keras-cv")]
-    contenders = {name: fit(name) for name in sides}
-    return timing.in_turn(contenders, rounds, amount=steps * batch_size, ratios=ratios)
-
-
-def _keras_cv_like(model):
-    """keras-cv's detector of the same size, untrained; None where it is not installed."""
-    try:
-        import keras_cv
-    except ImportError:
-        return None
-    filters = {layer.name: layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
-    channels = [filters[f"stack{stage}_c2f_output_conv"] for stage in (1, 2, 3, 4)]
-    depths = [
-        sum(name.startswith(f"stack{stage}_c2f_pre_") and name.endswith("_1_conv") for name in filters)
-        for stage in (1, 2, 3, 4)
-    ]
-    backbone = keras_cv.models.YOLOV8Backbone(channels, depths, False, input_shape=model.input_shape[1:])
-    return keras_cv.models.YOLOV8Detector(backbone, model.output_shape[1][-1], "xyxy", fpn_depth=depths[0])
+    pairs = [("nano", "keras-cv nano"), ("nano", "kyolo nano"), ("this network", "keras-cv MobileNetV3")]
+    pairs = [("this network", "nano"), *(pair for pair in pairs if pair[1] in networks)]
+    return timing.in_turn({name: fit(name) for name in networks}, rounds, amount=steps * batch_size, ratios=pairs)
