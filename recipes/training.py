@@ -140,7 +140,7 @@ def prepare(setup, weights=None):
 
 
 def _keep_memory():
-    """Keeps large arrays in the process: glibc gives each back to the system, which clears its pages every time anew."""
+    """Keeps large arrays in the process: glibc gives each back to the system, which clears it for the next."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library
             libc = ctypes.CDLL("libc.so.6")
