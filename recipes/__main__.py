@@ -137,7 +137,7 @@ def _list():
         card = json.loads(path.read_text(encoding="utf-8"))
         published[path.parent.name] = {
             key: card[key] for key in ("builder", "task", "metrics", "parameters", "files")
-        } | {"dataset": card["dataset"]["name"]}
+        } | {"dataset": card["dataset"]["name"], "classes": card["dataset"].get("classes", [])}
     print("recipes")
     for name, line in recipes().items():
         print(f"  {name:24}{line}")
@@ -146,6 +146,8 @@ def _list():
         metric, value = next(iter(card["metrics"].items()))
         files = ", ".join(f"{entry['file']} {entry['bytes'] / 1000:.0f} kB" for entry in card["files"])
         print(f"  {name:24}{card['dataset']}: {metric} {value:.4f}, {card['parameters']:,} parameters; {files}")
+        if card["classes"]:
+            print(f"{'':26}knows {', '.join(map(str, card['classes']))}")
     return {"recipes": recipes(), "published": published}
 
 

@@ -124,7 +124,7 @@ def form_tables(milliseconds, sizes):
 
 
 def latencies_at(sides, build, quantize, images):
-    """Milliseconds with two threads of a TFLite file for square images of several sizes, as a card has them.
+    """Milliseconds of a TFLite file for square images of several sizes, on one and two threads, as a card has them.
 
     Args:
         sides: Pixels a side.
@@ -133,7 +133,7 @@ def latencies_at(sides, build, quantize, images):
         images: uint8 (count, height, width, 3), which show int8 the range of the activations.
 
     Returns:
-        Dictionary of "SIDE x SIDE" to milliseconds.
+        Dictionary of "SIDE x SIDE" to milliseconds by "1 thread" and "2 threads".
     """
     found = {}
     for side in sides:
@@ -143,6 +143,8 @@ def latencies_at(sides, build, quantize, images):
             path = Path(folder, "model.tflite")
             data = sized if quantize == "int8" else None
             export.export(network, path, quantize=quantize, endpoints=endpoints, representative_data=data)
-            run = export.load(path, threads=2)
-            found[f"{side} x {side}"] = round(latency(lambda run=run, sized=sized: run(image=sized[:1])), 4)
+            own = found[f"{side} x {side}"] = {}
+            for name, threads in (("1 thread", 1), ("2 threads", 2)):
+                run = export.load(path, threads=threads)
+                own[name] = round(latency(lambda run=run, sized=sized: run(image=sized[:1])), 4)
     return found

@@ -44,6 +44,7 @@ __all__ = [
     "pretrained",
     "samplers",
     "spectrogram_cnn",
+    "tracking",
     "unet",
     "yolo",
 ]
@@ -51,6 +52,6 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    if name == "export":  # only on demand: it imports TensorFlow, whatever the backend
-        return importlib.import_module("zoo.export")
+    if name in ("export", "tracking"):  # only on demand: they import TensorFlow, whatever the backend, and SciPy
+        return importlib.import_module(f"zoo.{name}")
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")
