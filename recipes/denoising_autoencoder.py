@@ -37,6 +37,7 @@ from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
 from zoo.denoising_autoencoder import resized
+from zoo.tiles import by_tiles
 
 TASK = "image denoising"
 LOSSES = {"mse": "mse", "l1": "mae", "charbonnier": losses.Charbonnier, "ssim": losses.SSIMWeighted}
@@ -462,50 +463,6 @@ class Restorer(models.TrainedModel):
                 place = restored[top : top + side, left : left + side]
                 place[:] = inside[: place.shape[0], : place.shape[1]]
         return restored
-
-
-def by_tiles(restore, image, tile, overlaps=4, *, at_once=512):
-    """Restores an image of any size by overlapping tiles that are blended without a seam; its edges are mirrored.
-
-    Args:
-        restore: Function from tiles to restored tiles, uint8 (count, *tile, channels).
-        image: uint8 (height, width, channels).
-        tile: (height, width) of a tile. Where the image is no larger, there is one tile and nothing to blend.
-        overlaps: Tiles that see the same pixel, along an axis.
-        at_once: Tiles per call.
-
-    Returns:
-        The restored image, same shape.
-    """
-    (rows, above, window_down), (columns, left, window_across) = (
-        _tiling(size, side, overlaps) for size, side in zip(image.shape, tile, strict=False)
-    )
-    padded = np.pad(image, (above, left, (0, 0)), mode="reflect")
-    window = (window_down[:, None] * window_across)[..., None]
-    total, weight = np.zeros(padded.shape, np.float32), np.zeros((*padded.shape[:2], 1), np.float32)
-    places = [(slice(y, y + tile[0]), slice(x, x + tile[1])) for y in rows for x in columns]
-    for first in range(0, len(places), at_once):
-        chosen = places[first : first + at_once]
-        for place, restored in zip(chosen, restore(np.stack([padded[place] for place in chosen])), strict=True):
-            total[place] += window * restored
-            weight[place] += window
-    inside = slice(above[0], above[0] + image.shape[0]), slice(left[0], left[0] + image.shape[1])
-    return np.rint(total[inside] / weight[inside]).astype(np.uint8)
-
-
-def _tiling(size, side, overlaps):
-    """Where tiles begin along an axis, how far it is padded at both ends, and the weight of each place of a tile."""
-    if size <= side:
-        return [0], ((side - size) // 2, side - size - (side - size) // 2), np.ones(side, np.float32)
-    # The network's own padding spoils the margin of a tile, so it has no weight. What is left of its influence repeats
-    # with the step; at a quarter of a raised cosine that is less than a grey level.
-    margin = side // 7
-    inner = side - 2 * margin
-    step = max(1, inner // overlaps)
-    window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
-    before = side - margin - step  # so that the first pixel, too, is in as many tiles as any
-    starts = [step * index for index in range(math.ceil((before + size - margin) / step))]
-    return starts, (before, starts[-1] + side - before - size), window.astype(np.float32)
 
 
 def measure(restore, images, split, *, kind, level, folder, curve=None):

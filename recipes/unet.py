@@ -36,6 +36,7 @@ from recipes.pictures import unet as pictures
 from zoo import export as exporting
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
+from zoo.tiles import by_windows
 from zoo.unet import resized, stride_of, without_supervision
 
 TASK = "semantic segmentation"
@@ -514,25 +515,7 @@ class Segmenter(models.TrainedModel):
                 math.ceil(min(side, piece) / self.stride) * self.stride
                 for side, piece in zip((height, width), window, strict=True)
             )
-        below, right = max(0, window[0] - height), max(0, window[1] - width)
-        if below or right:  # what lies outside looks like what is inside
-            image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")
-        rows, columns = (
-            _starts(side, piece, self.overlap) for side, piece in zip(image.shape[:2], window, strict=True)
-        )
-        if len(rows) == len(columns) == 1:
-            return self._piece(image)[:height, :width]
-        taper = _taper(window)
-        total, weight = 0.0, np.zeros((*image.shape[:2], 1), np.float32)
-        for top in rows:
-            for left in columns:
-                place = slice(top, top + window[0]), slice(left, left + window[1])
-                found = self._piece(image[place])
-                if isinstance(total, float):
-                    total = np.zeros((*image.shape[:2], found.shape[-1]), np.float32)
-                total[place] += taper * found
-                weight[place] += taper
-        return (total / weight)[:height, :width]
+        return by_windows(self._piece, image, window, self.overlap)
 
     def _graph(self, shape):
         """The network for one size: Keras's bilinear layer has no graph for any size."""
@@ -673,17 +656,3 @@ def _finished(model):
 def piece(side, at_most, stride):
     """The largest multiple of the stride that is in an image's side and in `at_most`, at least one."""
     return max(stride, min(side, at_most) // stride * stride)
-
-
-def _starts(side, piece, overlap):
-    """Where the pieces of a side begin: evenly spread, overlapping by the given share of a piece or more."""
-    if side <= piece:
-        return [0]
-    count = 1 + math.ceil((side - piece) / max(1, piece * (1 - overlap)))
-    return np.linspace(0, side - piece, count).round().astype(int).tolist()
-
-
-def _taper(window):
-    """Weight of each pixel of a piece, less towards its border, where the network knows less of what is around."""
-    sides = [np.minimum(np.arange(side) + 1, side - np.arange(side)) / side for side in window]
-    return np.float32(np.minimum(sides[0][:, None], sides[1][None]) + 1e-3)[..., None]

@@ -29,6 +29,7 @@ from recipes.data import video
 from recipes.data.splits import Split
 from recipes.pictures import yolo as pictures
 from zoo import export as exporting
+from zoo.letterbox import letterbox, shrink, unletterbox
 from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
 from zoo.yolo import Detector, fitted
 
@@ -210,7 +211,7 @@ def _measured(run, card, boxes, **about):
     shown = {"mean average precision": {"val_mAP50": "mAP50, validation", "val_mAP50-95": "mAP50-95, validation"}}
     plots.history(measured, shown, run.folder / "curves_validation.png")
     best = max(measured, key=lambda row: row["val_mAP50"])
-    letterboxed = box_data.letterbox(boxes.split(split).images[0], finder.image_size)[0][None]
+    letterboxed = letterbox(boxes.split(split).images[0], finder.image_size)[0][None]
     return results.trained(
         run,
         card,
@@ -500,7 +501,7 @@ def _as_found(finder, split):
     found = finder(box_data.letterboxed(split)[0])
     objects = []
     for one, size in zip(found, split.sizes, strict=True):
-        corners = box_data.unletterbox(one["boxes"], size, size, finder.image_size)
+        corners = unletterbox(one["boxes"], size, size, finder.image_size)
         objects.append(np.concatenate([corners, one["classes"][:, None]], axis=1).astype(np.float32))
     return replace(split, boxes=objects, holes=None)
 
@@ -690,9 +691,9 @@ class Finder(models.TrainedModel):
     def letterboxed(self, image):
         """A PIL image as the model takes it, and the function that brings boxes back to its pixels."""
         original = image.height, image.width
-        small = box_data.shrink(image, self.image_size)
-        letterboxed, _ = box_data.letterbox(small, self.image_size)
-        return letterboxed, lambda boxes: box_data.unletterbox(boxes, small.shape[:2], original, self.image_size)
+        small = shrink(image, self.image_size)
+        letterboxed, _ = letterbox(small, self.image_size)
+        return letterboxed, lambda boxes: unletterbox(boxes, small.shape[:2], original, self.image_size)
 
     def knows(self, boxes):
         """Whether a data set can be measured: the model knows all of its classes, or it has all of the model's."""

@@ -21,6 +21,7 @@ from recipes import timing, training
 from recipes.benchmarks import denoising_autoencoder as benchmarks
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
+from zoo.tiles import by_tiles
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"filters": (8, 16), "convolutions": 1, "decoder_convolutions": 1, "batch_size": 32, "learning_rate": 0.01}
@@ -299,7 +300,7 @@ def test_tiles_give_the_whole_image_where_the_network_is_local():
     def restore(model, batch):
         return 255 * model(batch / np.float32(255)).numpy()
 
-    found = recipe.by_tiles(lambda batch: restore(tiled, batch), image, (28, 28), at_once=5)
+    found = by_tiles(lambda batch: restore(tiled, batch), image, (28, 28), at_once=5)
     expected = np.rint(restore(whole, image[None])[0])
     assert np.abs(found[3:-3, 3:-3] - expected[3:-3, 3:-3]).max() <= 1
     assert found.shape == image.shape and found.dtype == np.uint8
@@ -309,13 +310,13 @@ def test_tiles_give_the_whole_image_where_the_network_is_local():
 @pytest.mark.parametrize("tile", [(28, 28), (32, 16), (8, 8), (4, 4)])
 def test_tiles_of_any_size_without_a_network_change_nothing(size, tile):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(recipe.by_tiles(lambda batch: batch, image, tile), image)
+    np.testing.assert_array_equal(by_tiles(lambda batch: batch, image, tile), image)
 
 
 def test_tiles_leave_no_seam():
     vignette = 1 - 0.3 * np.abs(np.linspace(-1, 1, 28))[:, None, None] ** 4  # dark at the rim of each tile
     grey = np.full((90, 70, 1), 200, np.uint8)
-    found = recipe.by_tiles(lambda batch: batch * vignette, grey, (28, 28)).astype(int)
+    found = by_tiles(lambda batch: batch * vignette, grey, (28, 28)).astype(int)
     assert np.ptp(found) <= 1
 
 

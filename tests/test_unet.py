@@ -22,6 +22,7 @@ from recipes.pictures import unet as pictures
 from zoo import export, pretrained
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
+from zoo.tiles import starts
 from zoo.unet import resized, stride_of, without_supervision
 
 SMALL = {"filters": (8, 16), "stem_stride": 2, "convolutions": 1, "residual": False, "learning_rate": 0.03}
@@ -525,8 +526,8 @@ def test_sliding_windows_of_a_pointwise_network_give_the_whole(tmp_path):
         pieces = recipe.Segmenter(tmp_path / "model.keras", window=window, overlap=overlap).probabilities(image)
         assert pieces.shape == whole.shape
         np.testing.assert_allclose(pieces, whole, atol=1e-5)
-    starts = recipe._starts(100, 30, 0.5)
-    assert starts[0] == 0 and starts[-1] == 70 and max(np.diff(starts)) <= 15
+    places = starts(100, 30, 0.5)
+    assert places[0] == 0 and places[-1] == 70 and max(np.diff(places)) <= 15
 
 
 def test_deep_supervision_and_several_devices(few_scenes, tmp_path, no_pictures):

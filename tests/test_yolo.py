@@ -22,6 +22,7 @@ from recipes.data import boxes as data
 from recipes.data import figure_scenes, video
 from zoo import export
 from zoo.boxes import anchors, complete_iou, decode, detect, iou, non_maximum_suppression
+from zoo.letterbox import unletterbox
 from zoo.losses import Detection, assign
 from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
 from zoo.yolo import Detector, fitted
@@ -522,7 +523,7 @@ def test_every_form_of_folder(write, form, pictures, tmp_path):
     pages, boxes = data.letterboxed(test)
     assert (pages[0, :8] == data.GREY).all() and (pages[0, 8:56] != data.GREY).any()
     boxes = boxes[0][boxes[0][:, 4] >= 0, :4]  # the others are regions
-    back = data.unletterbox(boxes, test.sizes[0], test.originals[0], (64, 64))
+    back = unletterbox(boxes, test.sizes[0], test.originals[0], (64, 64))
     np.testing.assert_allclose(back, [row[:4] for row in pictures[10][1]], atol=1e-3)
     assert not found.faults and found.holes() == ({"crowds": 3} if form == "COCO" else {})
     one = data.load(tmp_path / "things", image_size=(64,), classes=("square",), splits=("test",))

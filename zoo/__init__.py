@@ -4,54 +4,63 @@
     model = zoo.mnist_cnn()           # a fresh network, to compile and fit
     model = zoo.load("mnist_cnn")     # a published one, with its weights
 
-`zoo.export` (SavedModel, TFLite, ONNX) needs TensorFlow; everything else runs on the TensorFlow and the JAX backend.
+    zoo.predict("yolo_scenes", "photo.jpg").detections  # the answer of its phone file, without TensorFlow or Keras
+
+Each part is imported when it is first used. `zoo.export` (SavedModel, TFLite, ONNX) needs TensorFlow; all else that
+builds or trains runs on the TensorFlow and the JAX backend.
 """
 
 import importlib
+import sys
+import types
 
-from zoo import boxes, dcgan, diffusion, losses, metrics, samplers
-from zoo.alexnet import alexnet, alexnet_regressor
-from zoo.color import apply_cast, correct_color
-from zoo.dcgan import DCGAN
-from zoo.denoising_autoencoder import denoising_autoencoder
-from zoo.diffusion import Diffusion
-from zoo.diffusion_unet import diffusion_unet
-from zoo.efficientnet_lite import efficientnet_lite
-from zoo.mnist_cnn import mnist_cnn
-from zoo.pretrained import load
-from zoo.spectrogram_cnn import spectrogram_cnn
-from zoo.unet import unet
-from zoo.yolo import yolo
-
-__all__ = [
-    "DCGAN",
-    "Diffusion",
-    "alexnet",
-    "alexnet_regressor",
-    "apply_cast",
-    "boxes",
-    "correct_color",
-    "dcgan",
-    "denoising_autoencoder",
-    "diffusion",
-    "diffusion_unet",
-    "efficientnet_lite",
-    "export",
-    "load",
-    "losses",
-    "metrics",
-    "mnist_cnn",
-    "pretrained",
-    "samplers",
-    "spectrogram_cnn",
-    "tracking",
-    "unet",
-    "yolo",
-]
+_MODULES = ("boxes", "dcgan", "diffusion", "export", "losses", "metrics", "pretrained", "samplers", "tracking")
+_FROM = {  # name to the module that has it
+    "DCGAN": "dcgan",
+    "Diffusion": "diffusion",
+    "Predictor": "predictor",
+    "alexnet": "alexnet",
+    "alexnet_regressor": "alexnet",
+    "apply_cast": "color",
+    "correct_color": "color",
+    "denoising_autoencoder": "denoising_autoencoder",
+    "diffusion_unet": "diffusion_unet",
+    "efficientnet_lite": "efficientnet_lite",
+    "load": "pretrained",
+    "mnist_cnn": "mnist_cnn",
+    "predict": "predictor",
+    "spectrogram_cnn": "spectrogram_cnn",
+    "unet": "unet",
+    "yolo": "yolo",
+}
+__all__ = sorted([*_MODULES, *_FROM])
 __version__ = "0.1.0"
 
 
+class _Zoo(types.ModuleType):
+    """Builders have the names of their files: `zoo.unet` is the function, also after the file was imported."""
+
+    def __setattr__(self, name, value):
+        if isinstance(value, types.ModuleType) and _FROM.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
 def __getattr__(name):
-    if name in ("export", "tracking"):  # only on demand: they import TensorFlow, whatever the backend, and SciPy
+    if name in _MODULES:
         return importlib.import_module(f"zoo.{name}")
+    if name in _FROM:
+        value = getattr(importlib.import_module(f"zoo.{_FROM[name]}"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+
+
+def __dir__():
+    return [*__all__, "__version__"]
+
+
+sys.modules[__name__].__class__ = _Zoo
+if "keras" in sys.modules:  # then Keras can open every model of ours by itself
+    for _name in _FROM:
+        __getattr__(_name)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.suppression import choose, non_maximum_suppression  # noqa: F401 - also asked for here
+
 STRIDES = (8, 16, 32)  # pixels from one point to the next on each of the three grids
 
 
@@ -86,32 +88,6 @@ def _angle(boxes):
     return ops.arctan((boxes[..., 2] - boxes[..., 0]) / ops.maximum(boxes[..., 3] - boxes[..., 1], 1e-7))
 
 
-def non_maximum_suppression(boxes, scores, classes, *, iou_threshold=0.6, max_detections=300):
-    """Indices of the detections to keep: the surest first, and none that overlaps a surer one of its class.
-
-    Args:
-        boxes: (count, 4).
-        scores: (count,).
-        classes: int (count,).
-        iou_threshold: Overlap above which two detections mean the same object, in [0, 1].
-        max_detections: How many to keep at most.
-
-    Returns:
-        A NumPy array of indices, by descending score.
-    """
-    boxes, scores, classes = np.asarray(boxes, "float64"), np.asarray(scores), np.asarray(classes)
-    order, kept = np.argsort(-scores, kind="stable"), []
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    while len(order) and len(kept) < max_detections:
-        best, order = order[0], order[1:]
-        kept.append(best)
-        sides = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
-        inner = sides.clip(0).prod(axis=1)
-        union = np.maximum(areas[best] + areas[order] - inner, 1e-9)
-        order = order[(inner / union <= iou_threshold) | (classes[order] != classes[best])]
-    return np.array(kept, dtype=int)
-
-
 def detect(outputs, image_size, *, confidence=0.25, iou_threshold=0.6, max_detections=300):
     """Final detections of a batch, from the two outputs of a detector.
 
@@ -134,16 +110,3 @@ def detect(outputs, image_size, *, confidence=0.25, iou_threshold=0.6, max_detec
         choose(one, score, confidence=confidence, iou_threshold=iou_threshold, max_detections=max_detections)
         for one, score in zip(boxes, scores, strict=True)
     ]
-
-
-def choose(boxes, scores, *, confidence=0.25, iou_threshold=0.6, max_detections=300, candidates=3000):
-    """The same for one image, from decoded boxes (points, 4) and scores (points, num_classes) in [0, 1]."""
-    points, classes = np.nonzero(scores >= confidence)
-    found = scores[points, classes]
-    if len(found) > candidates:
-        best = np.argsort(-found, kind="stable")[:candidates]
-        points, classes, found = points[best], classes[best], found[best]
-    kept = non_maximum_suppression(
-        boxes[points], found, classes, iou_threshold=iou_threshold, max_detections=max_detections
-    )
-    return {"boxes": boxes[points[kept]], "scores": found[kept], "classes": classes[kept]}

@@ -5,7 +5,6 @@ A cast is three numbers, red, green and blue. "shift" is added to the channels, 
 """
 
 import numpy as np
-from keras import ops
 
 KINDS = ("shift", "gains")
 
@@ -40,7 +39,12 @@ def _change(images, cast, kind, undo):
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if len(images.shape) < 3 or images.shape[-1] != 3:
         raise ValueError(f"images are (..., height, width, 3), got {tuple(images.shape)}")
-    xp = np if isinstance(images, np.ndarray) else ops
+    if isinstance(images, np.ndarray):
+        xp = np
+    else:
+        from keras import ops
+
+        xp = ops
     dtype = np.dtype(images.dtype) if xp is np else images.dtype
     whole = "uint8" in str(dtype)
     cast = np.asarray(cast, "float32") if xp is np else ops.cast(cast, "float32")

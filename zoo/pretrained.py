@@ -2,10 +2,11 @@
 
 import difflib
 import hashlib
+import importlib
 import json
 from pathlib import Path
 
-import keras
+CLASSES = ("alexnet", "dcgan", "denoising_autoencoder", "diffusion", "losses", "spectrogram_cnn", "unet", "yolo")
 
 
 def directory():
@@ -68,6 +69,10 @@ def load(name, *, compile=False):
     Raises:
         ValueError: If there is no such model, or its file is damaged or not a Keras model.
     """
+    import keras
+
+    for module in CLASSES:  # of which a file may be made
+        importlib.import_module(f"zoo.{module}")
     path = Path(name)
     if str(name) in names() or not (path.exists() or path.suffix):
         path = file(str(name))

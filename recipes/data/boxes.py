@@ -19,7 +19,8 @@ from PIL import Image
 
 from recipes.data import box_folders, box_tfds, figure_scenes
 from recipes.data import images as image_data
-from recipes.data.mosaic import GREY, compose, jitter
+from recipes.data.mosaic import compose, jitter
+from zoo.letterbox import GREY, letterbox, shrink
 
 SPLITS = image_data.SPLITS
 Unlabelled = Literal["refuse", "background", "skip"]
@@ -352,25 +353,6 @@ def clean(rows, size, class_names, known, width=5):
     return np.array(kept, np.float32).reshape(-1, width), faults
 
 
-def shrink(image, image_size):
-    """A PIL image with its longest side fitted into (height, width), as uint8 (h, w, 3); small images grow."""
-    height, width = image_size
-    factor = min(height / image.height, width / image.width)
-    size = max(1, min(width, round(image.width * factor))), max(1, min(height, round(image.height * factor)))
-    image = image.convert("RGB")
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def letterbox(pixels, image_size):
-    """An image (h, w, 3) in the middle of grey, (height, width, 3), and its (left, top) corner there."""
-    top, left = (image_size[0] - pixels.shape[0]) // 2, (image_size[1] - pixels.shape[1]) // 2
-    canvas = np.full((*image_size, 3), GREY, np.uint8)
-    canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
-    return canvas, (left, top)
-
-
 def letterboxed(split):
     """A split as a detector sees it: uint8 images with each in the middle, and boxes (boxes, 5) in their pixels, among
     them regions that do not count, as `zoo.metrics.MeanAveragePrecision` takes them.
@@ -383,21 +365,6 @@ def letterboxed(split):
         regions[:, 4] = np.where(regions[:, 4] >= 0, -2 - regions[:, 4], regions[:, 4])
         boxes.append(np.concatenate([rows, regions]) + np.float32([left, top, left, top, 0]))
     return np.stack(letterboxed), boxes
-
-
-def unletterbox(boxes, size, original, image_size):
-    """Boxes (boxes, 4) on a letterboxed image in the pixels of the original, clipped to it.
-
-    Args:
-        boxes: In pixels of the letterboxed image.
-        size: (height, width) of the image inside it.
-        original: (height, width) of the original.
-        image_size: (height, width) of the letterboxed image.
-    """
-    top, left = (image_size[0] - size[0]) // 2, (image_size[1] - size[1]) // 2
-    scale = np.array([original[1] / size[1], original[0] / size[0]] * 2)
-    boxes = (np.asarray(boxes, "float64").reshape(-1, 4) - [left, top, left, top]) * scale
-    return boxes.clip(0, [original[1], original[0]] * 2)
 
 
 # Batches

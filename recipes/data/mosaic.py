@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-GREY = 114  # what is outside an image
+from zoo.letterbox import GREY
 
 
 def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, flip, rows, least=0.1):

@@ -3,42 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
 
 from recipes import plots
-
-
-def draw_boxes(image, found, class_names, *, colour=None):
-    """A uint8 image (height, width, 3) with boxes, each in the colour of its class, with its name and confidence.
-
-    Args:
-        image: The image.
-        found: Dictionary of "boxes" (count, 4) in pixels, "classes" (count,) and, if known, "scores" (count,).
-        class_names: Names of the classes.
-        colour: One colour for all, without names; None takes the classes' own.
-    """
-    picture = Image.fromarray(image)
-    pen = ImageDraw.Draw(picture)
-    width = max(1, round(max(picture.size) / 300))
-    font = ImageFont.load_default(max(9, round(max(picture.size) / 45)))
-    scores = found.get("scores", [None] * len(found["boxes"]))
-    for box, label, score in sorted(
-        zip(found["boxes"], found["classes"], scores, strict=True), key=lambda row: row[2] or 0
-    ):
-        left, top, right, lower = (float(side) for side in box)
-        own = colour or to_hex(colormaps["tab10"](int(label) % 10))
-        pen.rectangle((left, top, max(left, right), max(top, lower)), outline=own, width=width)
-        if colour is None:
-            text = f"{class_names[label]} {score:.2f}" if score is not None else str(class_names[label])
-            corner = pen.textbbox((left, top), text, font=font, anchor="lb")
-            down = max(0, -corner[1])  # at the upper edge the name goes inside the box
-            back = max(0, corner[2] - picture.width)
-            pen.rectangle((corner[0] - back, corner[1] + down, corner[2] - back, corner[3] + down), fill=own)
-            pen.text((left - back, top + down), text, fill="white", font=font, anchor="lb")
-    return np.asarray(picture)
+from zoo.drawing import draw_boxes
 
 
 def detection_curves(curves, path):

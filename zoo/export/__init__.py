@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from zoo.export.detection import detection_endpoint
 from zoo.export.endpoints import (
-    ENDPOINT,
     cast_endpoint,
     diffusion_endpoints,
     float32_copy,
@@ -29,8 +28,8 @@ from zoo.export.endpoints import (
     stream_endpoint,
     tensor_endpoint,
 )
-from zoo.export.reader import Exported, load, operations
 from zoo.export.writers import atomic, without_fourier, write_onnx, write_saved_model, write_tflite
+from zoo.exported import ENDPOINT, Exported, load, operations
 
 __all__ = [
     "ENDPOINT",

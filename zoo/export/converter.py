@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from zoo.export.reader import read_tflite
+from zoo.exported import read_tflite
 
 
 def _serve():

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-ENDPOINT = "serving_default"  # TensorFlow's own name for the one that is meant when none is named
+from zoo.exported import ENDPOINT
 
 
 def image_endpoint(model):

@@ -1,13 +1,12 @@
-"""Reading and running what was exported, whatever the format."""
+"""Reading and running what was exported, whatever the format; a `.tflite` file without TensorFlow or Keras."""
 
 import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from zoo.export.endpoints import ENDPOINT
+ENDPOINT = "serving_default"  # TensorFlow's own name for the one that is meant when none is named
 
 
 def read_tflite(content):
@@ -136,6 +135,8 @@ def _load_onnx(path):
 
 
 def _load_saved_model(path, endpoint):
+    import tensorflow as tf
+
     loaded = tf.saved_model.load(str(path))
     if endpoint not in loaded.signatures:
         raise ValueError(f"its endpoints are {', '.join(loaded.signatures)}, asked for {endpoint!r}")

@@ -1,0 +1,373 @@
+"""From a photo to an answer: published models and exported files, without TensorFlow or Keras.
+
+    import zoo
+    answer = zoo.predict("yolo_scenes", "photo.jpg")
+    answer.detections[0].class_name, answer.detections[0].box
+    answer.plot().save("boxes.png")
+
+What a photo has to go through on its way to the network, and what the answer means, is read from the file itself.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from zoo import exported, photos, pretrained
+from zoo.drawing import draw_boxes
+from zoo.letterbox import letterbox, shrink, unletterbox
+from zoo.tiles import by_tiles, by_windows
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """One object.
+
+    Attributes:
+        class_name: What it is.
+        confidence: How sure the model is, in [0, 1].
+        box: Left, top, right and bottom side in pixels of the photo.
+    """
+
+    class_name: str
+    confidence: float
+    box: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model says of one photo; what there is besides the photo depends on the task.
+
+    Attributes:
+        photo: The photo as it was read (PIL, RGB).
+    """
+
+    photo: Image.Image
+
+    def to_dict(self):
+        """The answer without pictures, as JSON takes it."""
+        hidden = ("photo", "mask", "image", "colours")
+        return {one.name: _plain(getattr(self, one.name)) for one in dataclasses.fields(self) if one.name not in hidden}
+
+    def plot(self):
+        """The answer as a picture (PIL)."""
+        return self.image if hasattr(self, "image") else self.photo
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections(Answer):
+    """Objects and where they are.
+
+    Attributes:
+        detections: `Detection` objects, the surest first.
+        class_names: All that the model can find.
+    """
+
+    detections: tuple = ()
+    class_names: tuple = ()
+
+    def plot(self):
+        """The photo with boxes, each with its class and confidence."""
+        found = {
+            "boxes": [one.box for one in self.detections],
+            "scores": [one.confidence for one in self.detections],
+            "classes": [self.class_names.index(one.class_name) for one in self.detections],
+        }
+        return Image.fromarray(draw_boxes(np.asarray(self.photo), found, self.class_names))
+
+
+@dataclasses.dataclass(frozen=True)
+class Label(Answer):
+    """The class of a picture.
+
+    Attributes:
+        label: The most likely class.
+        confidence: Its probability.
+        probabilities: Dictionary of class to probability.
+        inverted: Whether the picture was turned to its negative, since the model learnt from light on dark.
+    """
+
+    label: str = ""
+    confidence: float = 0.0
+    probabilities: dict = dataclasses.field(default_factory=dict)
+    inverted: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask(Answer):
+    """The class of every pixel.
+
+    Attributes:
+        mask: uint8 (height, width), numbers of classes, of the photo's size.
+        class_names: Names of the classes.
+        share: Dictionary of class to its share of the photo.
+        colours: One (red, green, blue) per class.
+    """
+
+    mask: np.ndarray = None
+    class_names: tuple = ()
+    share: dict = dataclasses.field(default_factory=dict)
+    colours: tuple = ()
+
+    def plot(self, opacity=0.5):
+        """The photo under the colours of its classes."""
+        colours = np.uint8(self.colours)[self.mask]
+        return Image.fromarray(np.uint8((1 - opacity) * np.asarray(self.photo) + opacity * colours))
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored(Answer):
+    """A photo without its noise.
+
+    Attributes:
+        image: The restored photo (PIL).
+    """
+
+    image: Image.Image = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrected(Answer):
+    """A photo without its colour cast.
+
+    Attributes:
+        cast: Dictionary of channel to how far it was shifted, of 255 (or by what factor, for a model of gains).
+        image: The corrected photo (PIL).
+    """
+
+    cast: dict = dataclasses.field(default_factory=dict)
+    image: Image.Image = None
+
+
+class Predictor:
+    """A model that takes photos: its file is opened once.
+
+    Args:
+        model: Name of a published model (its phone file is taken), a folder with a `model.tflite`, a `.tflite` or
+            `.onnx` file, or the folder of a SavedModel.
+        threads: Threads of a `.tflite` file.
+        confidence: Of a detector: least confidence of what it gives, in [0, 1].
+        iou_threshold: Of a detector: overlap above which two boxes of a class mean the same object, in [0, 1].
+
+    Attributes:
+        task: What the model does, such as "object detection".
+        class_names: Names of its classes, or an empty tuple.
+        metadata: What the file says of itself.
+
+    Raises:
+        ValueError: If there is no such model, or it is of a task that takes no photos, or an argument is out of range.
+    """
+
+    def __init__(self, model, *, threads=1, confidence=0.25, iou_threshold=0.6):
+        for name, value in (("confidence", confidence), ("iou_threshold", iou_threshold)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        self.path = _file(model)
+        self._model = exported.load(self.path, threads=threads)
+        self.metadata, self.class_names = self._model.metadata, tuple(self._model.labels)
+        self.task = self.metadata.get("task", "")
+        self.confidence, self.iou_threshold = confidence, iou_threshold
+        answers = {
+            "object detection": self._detections,
+            "image classification": self._label,
+            "semantic segmentation": self._mask,
+            "image denoising": self._restored,
+            "image regression": self._corrected,
+        }
+        if self.task not in answers:
+            raise ValueError(f"a Predictor does {', '.join(answers)}; {model} is for {self.task or 'an unknown task'}")
+        target = self.metadata.get("target", {}).get("kind", "shift")
+        if self.task == "image regression" and target not in ("shift", "gains"):
+            raise ValueError(f"a Predictor corrects casts (shift or gains); {model} finds the {target}")
+        self._answer = answers[self.task]
+        (self._shape, _) = self._model.inputs["image"]
+
+    def __call__(self, photo):
+        """The answer to one photo.
+
+        Args:
+            photo: Path of an image file, an open file, its bytes, a PIL image, or an array (height, width), (height,
+                width, 1) or (height, width, 3): uint8, or float in [0, 1].
+
+        Returns:
+            `Detections`, `Label`, `Mask`, `Restored` or `Corrected`.
+
+        Raises:
+            ValueError: If it is nothing of that kind.
+        """
+        return self._answer(as_photo(photo))
+
+    def batch(self, photos, *, progress=False):
+        """The answers to many photos, in their order; `progress` shows on standard error how far it is."""
+        return list(self.stream(_shown(list(photos)) if progress else photos))
+
+    def stream(self, photos):
+        """The answers to photos or frames one by one, as they come."""
+        for photo in photos:
+            yield self(photo)
+
+    def _detections(self, photo):
+        image = photo.convert("RGB")
+        height, width = self._shape[1:3]
+        small = shrink(image, (height, width))
+        outputs = self._model(image=letterbox(small, (height, width))[0][None])
+        boxes = outputs["boxes"][0] * np.float32([width, height, width, height])
+        if self.metadata["detections"] == "raw":
+            from zoo.suppression import choose
+
+            found = choose(boxes, outputs["scores"][0], confidence=self.confidence, iou_threshold=self.iou_threshold)
+        else:
+            found = self._final(boxes, outputs)
+        corners = unletterbox(found["boxes"], small.shape[:2], (image.height, image.width), (height, width))
+        rows = zip(found["classes"], found["scores"], corners, strict=True)
+        objects = tuple(
+            Detection(self.class_names[int(label)], float(score), tuple(map(float, box))) for label, score, box in rows
+        )
+        return Detections(image, objects, self.class_names)
+
+    def _final(self, boxes, outputs):
+        scores, classes = outputs["scores"][0], outputs["classes"][0].astype(int)
+        kept = np.flatnonzero((np.arange(len(scores)) < outputs["count"][0]) & (scores >= self.confidence))
+        if self.iou_threshold < self.metadata.get("iou", 1.0):  # the file keeps more than is asked for
+            from zoo.suppression import non_maximum_suppression
+
+            more = non_maximum_suppression(boxes[kept], scores[kept], classes[kept], iou_threshold=self.iou_threshold)
+            kept = kept[more]
+        return {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
+
+    def _label(self, photo):
+        pixels = photos.fit_one(photo, self._shape[1:])
+        pixels, inverted = photos.as_trained(pixels, self.metadata.get("border"))
+        (values,) = self._model(image=pixels[None])["probabilities"]
+        names = self.class_names or tuple(map(str, range(len(values))))
+        probabilities = dict(zip(names, map(float, values), strict=True))
+        label = max(probabilities, key=probabilities.get)
+        return Label(photo.convert("RGB"), label, probabilities[label], probabilities, bool(inverted))
+
+    def _mask(self, photo):
+        *window, channels = self._shape[1:]
+        pixels = _pixels(photo, channels)
+
+        def see(piece):
+            outputs = self._model(image=piece[None])
+            if "probabilities" in outputs:
+                return outputs["probabilities"][0]
+            return np.eye(max(2, self.metadata["num_classes"]), dtype=np.float32)[outputs["mask"][0]]
+
+        found = by_windows(see, pixels, tuple(window), 0.25)
+        found = np.concatenate([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
+        mask = found.argmax(axis=-1).astype(np.uint8)
+        names = self.class_names or tuple(map(str, range(found.shape[-1])))
+        shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
+        colours = tuple(map(tuple, self.metadata.get("colours", [])))
+        return Mask(photo.convert("RGB"), mask, names, dict(zip(names, map(float, shares), strict=True)), colours)
+
+    def _restored(self, photo):
+        *tile, channels = self._shape[1:]
+        grey = photo.mode in ("1", "L", "LA", "I", "F")
+        pixels = _pixels(photo, 1 if grey else 3)
+
+        def restore(tiles):
+            return self._model(image=tiles)["restored"]
+
+        def whole(image):
+            return by_tiles(restore, image, tuple(tile), self.metadata.get("overlaps", 4))
+
+        if channels == 1:
+            result = np.concatenate([whole(pixels[..., index : index + 1]) for index in range(pixels.shape[-1])], -1)
+        elif grey:
+            result = np.rint(whole(np.repeat(pixels, channels, -1)).mean(-1, keepdims=True)).astype(np.uint8)
+        else:
+            result = whole(pixels)
+        return Restored(photo.convert("RGB"), Image.fromarray(result[..., 0] if grey else result))
+
+    def _corrected(self, photo):
+        from zoo.color import correct_color
+
+        target = self.metadata["target"]
+        image = photo.convert("RGB")
+        (values,) = self._model(image=photos.fit_one(image, self._shape[1:], "stretch")[None])["cast"]
+        corrected = Image.fromarray(correct_color(np.asarray(image), values, target["kind"]))
+        return Corrected(image, dict(zip(target["outputs"], map(float, values), strict=True)), corrected)
+
+
+def predict(model, photo, **options):
+    """The answer of a model to one photo; for many photos open a `Predictor` once.
+
+    Args:
+        model: See `Predictor`.
+        photo: See `Predictor.__call__`.
+        **options: Other arguments of `Predictor`.
+
+    Returns:
+        `Detections`, `Label`, `Mask`, `Restored` or `Corrected`.
+
+    Raises:
+        ValueError: See there.
+    """
+    return Predictor(model, **options)(photo)
+
+
+def as_photo(photo):
+    """A photo of any form as a PIL image; see `Predictor.__call__`."""
+    if isinstance(photo, Image.Image):
+        return photo
+    if isinstance(photo, bytes | bytearray):
+        photo = io.BytesIO(photo)
+    if isinstance(photo, str | Path) or hasattr(photo, "read"):
+        return photos.open_image(photo)
+    array = np.asarray(photo) if hasattr(photo, "__array__") else None
+    if array is None:
+        raise ValueError(f"a photo is a path, an open file, bytes, a PIL image or an array, got {type(photo).__name__}")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+        raise ValueError(f"an array of a photo is (height, width) or (height, width, 1 or 3), got {array.shape}")
+    if array.dtype.kind == "f":
+        low, high = (float(array.min()), float(array.max()))
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"a float photo is in [0, 1], got {low:g} to {high:g}: give uint8 for 0 to 255")
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError(f"an array of a photo is uint8, or float in [0, 1], got {array.dtype}")
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def _file(model):
+    """The exported file that a name or path means."""
+    path = Path(model)
+    if str(model) in pretrained.names() or not (path.exists() or path.suffix):
+        return pretrained.file(str(model), "model.tflite")
+    if (path / "model.tflite").is_file():
+        return path / "model.tflite"
+    if path.suffix in (".keras", ".h5"):
+        raise ValueError(
+            f"a Predictor runs exported files, got {model}: write one with zoo.export.export or `zoo export`"
+        )
+    return path
+
+
+def _pixels(photo, channels):
+    image = photo.convert("L" if channels == 1 else "RGB")
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def _plain(value):
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(one) for name, one in vars(value).items()}
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _shown(photos):
+    import sys
+
+    for number, photo in enumerate(photos, start=1):
+        yield photo
+        print(f"\r{number:,} of {len(photos):,} photos", end="\n" if number == len(photos) else "", file=sys.stderr)

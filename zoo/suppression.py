@@ -1,0 +1,46 @@
+"""The choice of the final detections: of many boxes that mean the same object, the surest (NumPy)."""
+
+import numpy as np
+
+
+def non_maximum_suppression(boxes, scores, classes, *, iou_threshold=0.6, max_detections=300):
+    """Indices of the detections to keep: the surest first, and none that overlaps a surer one of its class.
+
+    Args:
+        boxes: (count, 4).
+        scores: (count,).
+        classes: int (count,).
+        iou_threshold: Overlap above which two detections mean the same object, in [0, 1].
+        max_detections: How many to keep at most.
+
+    Returns:
+        A NumPy array of indices, by descending score.
+    """
+    boxes, scores, classes = np.asarray(boxes, "float64"), np.asarray(scores), np.asarray(classes)
+    order, kept = np.argsort(-scores, kind="stable"), []
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    while len(order) and len(kept) < max_detections:
+        best, order = order[0], order[1:]
+        kept.append(best)
+        sides = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
+        inner = sides.clip(0).prod(axis=1)
+        union = np.maximum(areas[best] + areas[order] - inner, 1e-9)
+        order = order[(inner / union <= iou_threshold) | (classes[order] != classes[best])]
+    return np.array(kept, dtype=int)
+
+
+def choose(boxes, scores, *, confidence=0.25, iou_threshold=0.6, max_detections=300, candidates=3000):
+    """Final detections of one image, from decoded boxes (points, 4) and scores (points, num_classes) in [0, 1].
+
+    Args and returns are those of `zoo.boxes.detect`; of more than `candidates` scores that are high enough the highest
+    are looked at.
+    """
+    points, classes = np.nonzero(scores >= confidence)
+    found = scores[points, classes]
+    if len(found) > candidates:
+        best = np.argsort(-found, kind="stable")[:candidates]
+        points, classes, found = points[best], classes[best], found[best]
+    kept = non_maximum_suppression(
+        boxes[points], found, classes, iou_threshold=iou_threshold, max_detections=max_detections
+    )
+    return {"boxes": boxes[points[kept]], "scores": found[kept], "classes": classes[kept]}

@@ -1,0 +1,95 @@
+"""Images of any size by a network of one size: overlapping tiles, blended without a seam (NumPy)."""
+
+import math
+
+import numpy as np
+
+
+def by_tiles(restore, image, tile, overlaps=4, *, at_once=512):
+    """Restores an image of any size by overlapping tiles that are blended without a seam; its edges are mirrored.
+
+    Args:
+        restore: Function from tiles to restored tiles, uint8 (count, *tile, channels).
+        image: uint8 (height, width, channels).
+        tile: (height, width) of a tile. Where the image is no larger, there is one tile and nothing to blend.
+        overlaps: Tiles that see the same pixel, along an axis.
+        at_once: Tiles per call.
+
+    Returns:
+        The restored image, same shape.
+    """
+    (rows, above, window_down), (columns, left, window_across) = (
+        _tiling(size, side, overlaps) for size, side in zip(image.shape, tile, strict=False)
+    )
+    padded = np.pad(image, (above, left, (0, 0)), mode="reflect")
+    window = (window_down[:, None] * window_across)[..., None]
+    total, weight = np.zeros(padded.shape, np.float32), np.zeros((*padded.shape[:2], 1), np.float32)
+    places = [(slice(y, y + tile[0]), slice(x, x + tile[1])) for y in rows for x in columns]
+    for first in range(0, len(places), at_once):
+        chosen = places[first : first + at_once]
+        for place, restored in zip(chosen, restore(np.stack([padded[place] for place in chosen])), strict=True):
+            total[place] += window * restored
+            weight[place] += window
+    inside = slice(above[0], above[0] + image.shape[0]), slice(left[0], left[0] + image.shape[1])
+    return np.rint(total[inside] / weight[inside]).astype(np.uint8)
+
+
+def _tiling(size, side, overlaps):
+    """Where tiles begin along an axis, how far it is padded at both ends, and the weight of each place of a tile."""
+    if size <= side:
+        return [0], ((side - size) // 2, side - size - (side - size) // 2), np.ones(side, np.float32)
+    # The network's own padding spoils the margin of a tile, so it has no weight. What is left of its influence repeats
+    # with the step; at a quarter of a raised cosine that is less than a grey level.
+    margin = side // 7
+    inner = side - 2 * margin
+    step = max(1, inner // overlaps)
+    window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
+    before = side - margin - step  # so that the first pixel, too, is in as many tiles as any
+    starts = [step * index for index in range(math.ceil((before + size - margin) / step))]
+    return starts, (before, starts[-1] + side - before - size), window.astype(np.float32)
+
+
+def by_windows(see, image, window, overlap):
+    """What a network says of every pixel of an image that may be larger than its window; the windows are blended.
+
+    Args:
+        see: Function from a piece, uint8 (*window, channels), to float32 (*window, classes).
+        image: uint8 (height, width, channels); a side smaller than the window's is mirrored.
+        window: (height, width) of a piece.
+        overlap: Least share of a piece that the next one sees as well.
+
+    Returns:
+        float32 (height, width, classes).
+    """
+    height, width = image.shape[:2]
+    below, right = max(0, window[0] - height), max(0, window[1] - width)
+    if below or right:  # what lies outside looks like what is inside
+        image = np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")
+    rows, columns = (starts(side, piece, overlap) for side, piece in zip(image.shape[:2], window, strict=True))
+    if len(rows) == len(columns) == 1:
+        return see(image)[:height, :width]
+    taper = _taper(window)
+    total, weight = 0.0, np.zeros((*image.shape[:2], 1), np.float32)
+    for top in rows:
+        for left in columns:
+            place = slice(top, top + window[0]), slice(left, left + window[1])
+            found = see(image[place])
+            if isinstance(total, float):
+                total = np.zeros((*image.shape[:2], found.shape[-1]), np.float32)
+            total[place] += taper * found
+            weight[place] += taper
+    return (total / weight)[:height, :width]
+
+
+def starts(side, piece, overlap):
+    """Where the pieces of a side begin: evenly spread, overlapping by the given share of a piece or more."""
+    if side <= piece:
+        return [0]
+    count = 1 + math.ceil((side - piece) / max(1, piece * (1 - overlap)))
+    return np.linspace(0, side - piece, count).round().astype(int).tolist()
+
+
+def _taper(window):
+    """Weight of each pixel of a piece, less towards its border, where the network knows less of what is around."""
+    sides = [np.minimum(np.arange(side) + 1, side - np.arange(side)) / side for side in window]
+    return np.float32(np.minimum(sides[0][:, None], sides[1][None]) + 1e-3)[..., None]
