@@ -16,6 +16,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from recipes.quiet import silent_start
+
 VERBS = {
     "list": "what there is: recipes and published models",
     "train": "train a model on a data set",
@@ -91,13 +93,15 @@ def _run(arguments):
         return {}
     name, *options = rest
     _check_name("recipe", name, recipes())
-    benchmarks = f"recipes.benchmarks.{name}"  # heavy with opponents: imported only when asked for
-    there = importlib.util.find_spec(benchmarks) is not None
-    with _silent_start():
-        module = importlib.import_module(benchmarks if there and verb == "benchmark" else f"recipes.{name}")
+    # heavy with opponents, or light enough to start at once: imported only when asked for
+    apart = {"benchmark": f"recipes.benchmarks.{name}", "predict": f"recipes.predictions.{name}"}
+    there = {other: path for other, path in apart.items() if importlib.util.find_spec(path) is not None}
+    light = verb == "predict" and verb in there
+    with contextlib.nullcontext() if light else silent_start():
+        module = importlib.import_module(there.get(verb, f"recipes.{name}"))
     function = getattr(module, verb, None)
     if function is None:
-        able = [other for other in VERBS if hasattr(module, other) or (there and other == "benchmark")]
+        able = [other for other in VERBS if hasattr(module, other) or other in there]
         raise ValueError(f"{name} has no verb {verb!r}; accepted: {', '.join(able)}")
     return function(**_parse(function, options, f"zoo {verb} {name}"))
 
@@ -183,23 +187,6 @@ def _fail(error, answer, status):
     print(f"zoo: {message}", file=sys.stderr)
     answer({"error": message})
     return status
-
-
-@contextlib.contextmanager
-def _silent_start():
-    """Lets TensorFlow load and look for devices without its pages of native log on standard error."""
-    sys.stderr.flush()
-    real, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-        yield
-    finally:
-        os.dup2(real, 2)
-        os.close(real)
-        os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo import pretrained
-from zoo.export import atomic
+from zoo.atomic import atomic
 
 TABLE = ("<!-- table of the published models: python -m recipes.cards readme README.md -->", "<!-- end of table -->")
 

@@ -10,7 +10,7 @@ import h5py
 import keras
 import numpy as np
 
-from zoo.export import atomic
+from zoo.atomic import atomic
 
 
 def save_model(model, path):

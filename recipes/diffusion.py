@@ -37,6 +37,7 @@ from recipes.generation import Judge
 from recipes.pictures import diffusion as pictures
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance
+from zoo.photos import as_trained, border
 
 TASK = "image generation"
 METRICS = ("frechet_distance", "label_accuracy")  # that stand beside a file
@@ -197,7 +198,7 @@ def _card(images, x, model, num_classes):
     """What is known of the model before it is trained."""
     return {
         **ABOUT,
-        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": image_data.border(x)},
+        "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": border(x)},
         "parameters": model.network.count_params(),
         "conditional": num_classes is not None,
         "licence": {"weights": "Apache-2.0", "data": images.licence},
@@ -426,7 +427,7 @@ def predict(
     labels = None if label is None else generator.numbers([label])[0]
 
     def read(path):
-        return image_data.as_trained(image_data.read(path, shape), generator.border, invert)[0]
+        return as_trained(image_data.read(path, shape), generator.border, invert)[0]
 
     found, left_out = inputs.read_images(paths, read)
     if task == "interpolate" and len(found) != 2:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from recipes import inputs
 from recipes.data import video
-from recipes.pictures import yolo as pictures
+from zoo.drawing import draw_boxes
 from zoo.tracking import Tracker
 
 LEAST = 0.1  # confidence of what may go on with a track
@@ -54,7 +54,7 @@ def annotate(path, frames, find, labels, folder, taken, *, confidence, seconds=N
             times.append(round(frames.time, 3))
             numbers.append(index)
         now = tracker.between(share) if track and share else shown
-        return pictures.draw_boxes(frame, now, labels)
+        return draw_boxes(frame, now, labels)
 
     with frames:
         count, rate, spent = video.annotate(frames, target, draw, seconds=seconds)

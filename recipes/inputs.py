@@ -4,7 +4,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from recipes.data import images, notes, splits, video
+from recipes.data import files as image_files
+from recipes.data import notes, splits, video
 
 
 def each(paths, reader, *, files, kinds, what, left_out):
@@ -65,7 +66,7 @@ def read(paths, reader, **about):
 
 def read_images(paths, reader):
     """As `read`, of images."""
-    return read(paths, reader, files=images.files, kinds=f"images ({images.KINDS})", what="an image")
+    return read(paths, reader, files=image_files.files, kinds=f"images ({image_files.KINDS})", what="an image")
 
 
 def each_picture(paths, reader, left_out, *, cameras=False):
@@ -79,8 +80,8 @@ def each_picture(paths, reader, left_out, *, cameras=False):
     return each(
         paths,
         opened,
-        files=lambda folder: images.files(folder) + video.files(folder),
-        kinds=f"images or videos ({images.KINDS}, {video.KINDS})",
+        files=lambda folder: image_files.files(folder) + video.files(folder),
+        kinds=f"images or videos ({image_files.KINDS}, {video.KINDS})",
         what="an image or video",
         left_out=left_out,
     )

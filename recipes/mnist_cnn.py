@@ -28,6 +28,7 @@ from recipes import cards, checkpoints, exports, inputs, models, plots, results,
 from recipes.data import images as image_data
 from recipes.data.splits import Split
 from zoo.metrics import expected_calibration_error
+from zoo.photos import as_trained, border
 
 TASK = "image classification"
 
@@ -162,7 +163,7 @@ def _card(images, model):
         "builder": "mnist_cnn",
         "task": TASK,
         "dataset": cards.dataset_entry(images)
-        | {"classes": images.class_names, "border": image_data.border(images.split("train")[0])},
+        | {"classes": images.class_names, "border": border(images.split("train")[0])},
         "parameters": model.count_params(),
         "licence": {"weights": "Apache-2.0", "data": images.licence},
     }
@@ -227,7 +228,7 @@ def predict(
     read, left_out = inputs.read_images(paths, lambda path: image_data.read(path, classifier.input_shape))
     pixels, rows = [], []
     for _, image in read:
-        image, turned = image_data.as_trained(image, classifier.border, invert)
+        image, turned = as_trained(image, classifier.border, invert)
         pixels.append(image)
         rows.append({"inverted": turned})
     probabilities = classifier(np.stack(pixels))

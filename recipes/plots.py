@@ -3,12 +3,18 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.export import atomic
+from zoo.atomic import atomic
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
+
+
+def figure_of(**options):
+    """A figure of Matplotlib, which is imported only where something is plotted."""
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
 
 
 def curves(rows, path, *, metric="accuracy"):
@@ -24,7 +30,7 @@ def history(rows, panels, path):
         panels: Dictionary of title to {column: label}, one panel each.
         path: Where to write the picture.
     """
-    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    figure = figure_of(figsize=(5 * len(panels), 4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     for axes, (title, columns) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for (column, label), colour in zip(columns.items(), (BLUE, ORANGE, GREY), strict=False):
@@ -67,7 +73,7 @@ def save_animation(frames, path, *, milliseconds=200):
 def confusion_matrix(matrix, class_names, path, *, what="images"):
     """Counts of predicted over true classes; the colour is the share of the true class, mistakes only."""
     count = len(class_names)
-    figure = Figure(figsize=(max(5, 0.5 * count + 1.5),) * 2, layout="constrained")
+    figure = figure_of(figsize=(max(5, 0.5 * count + 1.5),) * 2, layout="constrained")
     axes = figure.add_subplot()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     mistakes = np.where(np.eye(count, dtype=bool), np.nan, share)
@@ -98,7 +104,7 @@ def confusion_matrix(matrix, class_names, path, *, what="images"):
 
 def calibration(confidences, correct, error, path, *, bins=15, what="images"):
     """Accuracy over confidence, with the number of examples per bin: how far one may trust a probability."""
-    figure = Figure(figsize=(5, 5.5), layout="constrained")
+    figure = figure_of(figsize=(5, 5.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     edges = np.linspace(0, 1, bins + 1)
     index = np.clip(np.digitize(confidences, edges[1:-1], right=True), 0, bins - 1)
@@ -122,7 +128,7 @@ def sheet(images, captions, path, *, title="", columns=8, size=1.5):
     count = len(images)
     columns = min(columns, max(count, 4))
     rows = max(1, math.ceil(count / columns))
-    figure = Figure(figsize=(size * columns, (size + 0.4) * rows + 0.4), layout="constrained")
+    figure = figure_of(figsize=(size * columns, (size + 0.4) * rows + 0.4), layout="constrained")
     figure.suptitle(title)
     for position, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.set(xticks=[], yticks=[])

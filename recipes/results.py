@@ -5,8 +5,6 @@ import io
 import json
 import zipfile
 
-from sklearn.metrics import precision_recall_fscore_support
-
 from recipes import cards, runs
 
 
@@ -91,6 +89,8 @@ def write_table(path, rows, columns):
 
 def per_class(labels, guesses, class_names, what):
     """Rows of precision, recall, F1 and count of each class; `what` is counted, in a word."""
+    from sklearn.metrics import precision_recall_fscore_support  # heavy
+
     classes = range(len(class_names))
     columns = precision_recall_fscore_support(labels, guesses, labels=classes, zero_division=0)
     names = ("precision", "recall", "f1")

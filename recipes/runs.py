@@ -21,7 +21,7 @@ import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from recipes import cards, checkpoints
+from recipes import cards
 
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
 FOLDERS = ("data_dir", "manual_dir", "output", "resume", "overwrite")  # which no card needs
@@ -282,6 +282,8 @@ def environment():
 
 def keep_interrupted(run, model, card):
     """Writes the model so far and its card after Ctrl-C, and says how to go on."""
+    from recipes import checkpoints  # imports Keras
+
     checkpoints.save_model(model, run.folder / "model.keras")
     cards.write(run.folder, card | {"interrupted_after_epochs": len(run.history)})
     print(

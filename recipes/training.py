@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from recipes.checkpoints import Checkpoint
+from recipes.checks import check_positive, check_range, named  # noqa: F401 - also asked for here
 from recipes.runs import keep_interrupted
 from zoo.export import float32_copy
 
@@ -47,30 +48,6 @@ class Setup:
     output: Path | None = None
     resume: Path | None = None
     overwrite: bool = False
-
-
-def named(arguments, *names):
-    """Some of the arguments of a function, to be checked."""
-    return {name: arguments[name] for name in names}
-
-
-def check_positive(**values):
-    """Refuses an argument that is given and not positive."""
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
-
-
-def check_range(interval, **values):
-    """Refuses an argument that is given and outside an interval, such as "[0, 1)" or "(0, inf)"."""
-    low, high = map(float, interval[1:-1].split(","))
-    for name, value in values.items():
-        if value is None:
-            continue
-        above = value >= low if interval[0] == "[" else value > low
-        below = value <= high if interval[-1] == "]" else value < high
-        if not (above and below):
-            raise ValueError(f"{name} must be in {interval}, got {value}")
 
 
 def seed_everything(seed, deterministic=True):

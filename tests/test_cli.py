@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -183,8 +184,9 @@ def test_the_readme_commands_are_understood(command):
     _, verb, *rest = command
     if verb != "list":
         recipe, *options = rest
-        package = "recipes.benchmarks" if verb == "benchmark" else "recipes"
-        module = importlib.import_module(f"{package}.{recipe}")
+        apart = {"benchmark": f"recipes.benchmarks.{recipe}", "predict": f"recipes.predictions.{recipe}"}.get(verb)
+        there = apart and importlib.util.find_spec(apart)
+        module = importlib.import_module(apart if there else f"recipes.{recipe}")
         assert _parse(getattr(module, verb), options, "zoo") is not None
 
 

@@ -21,6 +21,7 @@ from recipes import timing, training
 from recipes.benchmarks import denoising_autoencoder as benchmarks
 from recipes.data import images, noise
 from zoo import losses, metrics, pretrained
+from zoo.photos import light_on_dark
 from zoo.tiles import by_tiles
 
 ROOT = Path(__file__).parent.parent
@@ -619,7 +620,7 @@ def test_published_figures_are_reproduced(prepared):
 def test_the_published_model_restores_the_drawn_digits():
     published()
     paths = sorted((Path(__file__).parent / "images").glob("*.png"))
-    clean = np.stack([images.light_on_dark(images.read(path, (28, 28, 1))) for path in paths])
+    clean = np.stack([light_on_dark(images.read(path, (28, 28, 1))) for path in paths])
     noisy = noise.fixed(clean, kind="gaussian", level=0.5)
     figures = recipe._figures(clean, recipe.Restorer("denoising_autoencoder")(noisy))
     assert figures["psnr"] > recipe._figures(clean, noisy)["psnr"] + 6

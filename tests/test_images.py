@@ -9,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from recipes.data import images
+from zoo.photos import border, light_on_dark
 
 
 def test_embedded_digits():
@@ -110,10 +111,10 @@ def test_reading_an_image_as_people_see_it(tmp_path):
 def test_border():
     pixels = np.zeros((2, 6, 6, 1), np.uint8)
     pixels[:, 1:5, 1:5] = 255
-    assert images.border(pixels) == 0 and images.border(255 - pixels) == 255
+    assert border(pixels) == 0 and border(255 - pixels) == 255
     paper = np.full((6, 6, 1), 230, np.uint8)
     paper[2:4, 2:4] = 40
-    ink = images.light_on_dark(paper)
+    ink = light_on_dark(paper)
     assert ink.dtype == np.uint8 and set(ink[2:4, 2:4].ravel()) == {255} and ink.sum() == 4 * 255
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from zoo.boxes import iou
+from zoo.suppression import box_overlaps
 
 
 def expected_calibration_error(probabilities, labels, bins=15):
@@ -450,14 +451,6 @@ def _share_within(boxes, regions):
     sides = np.minimum(boxes[:, None, 2:], regions[:, 2:]) - np.maximum(boxes[:, None, :2], regions[:, :2])
     areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-12)
     return (sides.clip(0).prod(axis=2) / areas[:, None]).max(axis=1, initial=0.0)
-
-
-def box_overlaps(boxes, others):
-    """IoU of each box with each other one, float64 (boxes, others)."""
-    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
-    inner = sides.clip(0).prod(axis=2)
-    areas = [(part[:, 2:] - part[:, :2]).prod(axis=1) for part in (boxes, others)]
-    return inner / np.maximum(areas[0][:, None] + areas[1] - inner, 1e-12)
 
 
 def best_confidence(curves):

@@ -209,7 +209,9 @@ class Predictor:
         for photo in photos:
             yield self(photo)
 
-    def _detections(self, photo):
+    def arrays(self, photo):
+        """What a detector finds on a PIL image as arrays, for code that goes on with them: a dictionary of "boxes"
+        (count, 4) in pixels of the image, "scores" (count,) and "classes" (count,)."""
         image = photo.convert("RGB")
         height, width = self._shape[1:3]
         small = shrink(image, (height, width))
@@ -222,7 +224,11 @@ class Predictor:
         else:
             found = self._final(boxes, outputs)
         corners = unletterbox(found["boxes"], small.shape[:2], (image.height, image.width), (height, width))
-        rows = zip(found["classes"], found["scores"], corners, strict=True)
+        return found | {"boxes": corners}
+
+    def _detections(self, photo):
+        found, image = self.arrays(photo), photo.convert("RGB")
+        rows = zip(found["classes"], found["scores"], found["boxes"], strict=True)
         objects = tuple(
             Detection(self.class_names[int(label)], float(score), tuple(map(float, box))) for label, score, box in rows
         )

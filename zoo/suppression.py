@@ -1,4 +1,4 @@
-"""The choice of the final detections: of many boxes that mean the same object, the surest (NumPy)."""
+"""The choice of the final detections: of many boxes that mean the same object, the surest; and overlaps (NumPy)."""
 
 import numpy as np
 
@@ -44,3 +44,11 @@ def choose(boxes, scores, *, confidence=0.25, iou_threshold=0.6, max_detections=
         boxes[points], found, classes, iou_threshold=iou_threshold, max_detections=max_detections
     )
     return {"boxes": boxes[points[kept]], "scores": found[kept], "classes": classes[kept]}
+
+
+def box_overlaps(boxes, others):
+    """IoU of each box with each other one, float64 (boxes, others)."""
+    sides = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
+    inner = sides.clip(0).prod(axis=2)
+    areas = [(part[:, 2:] - part[:, :2]).prod(axis=1) for part in (boxes, others)]
+    return inner / np.maximum(areas[0][:, None] + areas[1] - inner, 1e-12)

@@ -5,9 +5,8 @@ of Wojke et al., "Simple online and realtime tracking with a deep association me
 """
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from zoo.metrics import box_overlaps
+from zoo.suppression import box_overlaps
 
 # standard deviations of centre x, centre y and height as shares of the height, of width / height as numbers
 POSITION, VELOCITY = np.array([1 / 20, 1 / 20, 1e-2, 1 / 20]), np.array([1 / 160, 1 / 160, 1e-5, 1 / 160])
@@ -128,6 +127,8 @@ def _match(tracks, chosen, boxes, classes, least):
     """Tracks and detections in pairs of the largest overlap in all: (pairs, tracks left, indices of boxes left)."""
     overlap = box_overlaps(np.array([track.box for track in tracks]).reshape(-1, 4), boxes[chosen])
     same = np.array([track.label for track in tracks], int)[:, None] == classes[chosen]
+    from scipy.optimize import linear_sum_assignment
+
     cost = np.where(same & (overlap >= least), 1 - overlap, 1e3)  # a pair that may not be costs more than all others
     pairs = [(row, column) for row, column in zip(*linear_sum_assignment(cost), strict=True) if cost[row, column] < 1e3]
     rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}

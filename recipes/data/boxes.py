@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from recipes.checks import chosen
 from recipes.data import box_folders, box_tfds, figure_scenes
 from recipes.data import images as image_data
 from recipes.data.mosaic import compose, jitter
@@ -217,11 +218,6 @@ def _prepare(source, image_size, wanted, splits):
         raise ValueError(f"{source.name} has no box of the classes {', '.join(class_names)}")
     ordered = {name: found[name] for name in SPLITS if name in found}
     return BoxDataset(source.name, class_names, ordered, source.version, source.licence, faults, source.form)
-
-
-def chosen(names, known):
-    """Names of classes as people give them, one by one or with commas between them."""
-    return tuple(part for name in names for part in ([name] if name in known else name.split(",")))
 
 
 def _shape(source, longest):

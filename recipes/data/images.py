@@ -4,7 +4,6 @@ A split is held in memory as uint8, already in the size of the network: the pipe
 transform per batch, and nothing is decoded twice.
 """
 
-import functools
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +16,10 @@ from PIL import Image
 
 from recipes.data import notes
 from recipes.data import splits as split_data
-from zoo import photos
+from recipes.data.files import files, is_image, open_image
 from zoo.photos import KINDS, fit_one
 
 SPLITS = split_data.ORDER
-STUBS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # Pillow knows their names and needs more
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset digits, or --dataset FOLDER of class/*.png, or --manual-dir with its files"
 
@@ -128,11 +126,6 @@ def read_tiles(path, input_shape, at_most=256):
     return tiles[np.linspace(0, len(tiles) - 1, min(at_most, len(tiles))).astype(int)]
 
 
-def open_image(path):
-    """As `zoo.photos.open_image`; what is told is gathered."""
-    return photos.open_image(path, notes.tell)
-
-
 def read_mask(mask, pictures, shape):
     """Boolean (height, width) in a network's shape, from an image as large as the pictures: True where it is light.
 
@@ -148,23 +141,6 @@ def read_mask(mask, pictures, shape):
     if not missing.any():
         raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
     return missing
-
-
-@functools.cache
-def suffixes():
-    """The suffixes of the files that Pillow opens here."""
-    Image.init()
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN.keys() - STUBS}
-
-
-def is_image(path):
-    """Whether a path has the suffix of an image that can be opened here."""
-    return Path(path).suffix.lower() in suffixes()
-
-
-def files(folder):
-    """Image files below a folder, sorted, hidden ones left out; links to folders are followed."""
-    return [path for path in split_data.walk(folder) if is_image(path)]
 
 
 def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from recipes.data.splits import walk
-from zoo.export import atomic
+from zoo.atomic import atomic
 
 KINDS = "MP4, MOV, AVI, MKV, WebM"
 SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"}

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from recipes import plots
-from zoo.export import atomic
+from zoo.atomic import atomic
 
 
 def in_colours(mask, colours):

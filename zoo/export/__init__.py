@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from zoo.atomic import atomic
 from zoo.export.detection import detection_endpoint
 from zoo.export.endpoints import (
     cast_endpoint,
@@ -28,7 +29,7 @@ from zoo.export.endpoints import (
     stream_endpoint,
     tensor_endpoint,
 )
-from zoo.export.writers import atomic, without_fourier, write_onnx, write_saved_model, write_tflite
+from zoo.export.writers import without_fourier, write_onnx, write_saved_model, write_tflite
 from zoo.exported import ENDPOINT, Exported, load, operations
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""The verb predict of recipes whose phone files answer without TensorFlow: they start in a moment."""

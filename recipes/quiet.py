@@ -1,0 +1,22 @@
+"""TensorFlow's start without its noise."""
+
+import contextlib
+import os
+import sys
+
+
+@contextlib.contextmanager
+def silent_start():
+    """Lets TensorFlow load and look for devices without its pages of native log on standard error."""
+    sys.stderr.flush()
+    real, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        yield
+    finally:
+        os.dup2(real, 2)
+        os.close(real)
+        os.close(nowhere)
