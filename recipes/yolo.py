@@ -9,6 +9,7 @@ finds the blood cells of BCCD (205 images for training, from scratch); the figur
 published model. The validation split chose the epoch and nothing else.
 """
 
+import functools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from recipes.data import boxes as box_data
 from recipes.data.splits import Split
 from recipes.pictures import yolo as pictures
 from zoo import export as exporting
+from zoo import pretrained
 from zoo.letterbox import letterbox, shrink, unletterbox
 from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
 from zoo.yolo import Detector, fitted
@@ -301,8 +303,8 @@ def export(
         iou: Overlap above which two final boxes of a class mean the same thing.
         max_detections: Number of final detections, at most.
         latency_at: Sides of square images at which the latency of TFLite files is measured as well.
-        dataset: Data to measure on; by default scenes, for a model of the drawn scenes only. Its training split, if
-            it has one, shows int8 the range of the activations.
+        dataset: Data to measure on, whose training split shows int8 the range of the activations; by default the
+            photographs of scikit-image, for a model of the drawn scenes these.
         split: Part of the data set to measure on; by default test, or validation where there is no test split.
         data_dir: Folder of tensorflow-datasets.
         output: Folder for the files and their card; by default a new one under runs/yolo.
@@ -315,14 +317,15 @@ def export(
     finder = Finder(model).keras_only()
     if any(side < 32 or side % 32 for side in latency_at):
         raise ValueError(f"latency_at is multiples of 32, got {', '.join(map(str, latency_at))}")
-    dataset = dataset or "scenes"
+    if dataset is None:
+        dataset = "scenes" if finder.about.get("name") == "scenes" else None
     boxes, split, part = _part(finder, dataset, split, foreign=True, representative=True, data_dir=data_dir)
     _report(boxes)
-    same = set(boxes.class_names) <= set(finder.labels)
+    same = finder.knows(boxes)
     if not same:
         print(
-            f"{boxes.name} has other classes than the model: measured is how far a file finds what the model finds; "
-            "for int8 give the model's own data with --dataset"
+            f"{boxes.name} {'has other classes than the model' if boxes.class_names else 'come without boxes'}: measured "
+            "is how far a file finds what the model finds; for int8 give the model's own data with --dataset"
         )
         part = _as_found(finder, part)
     reference = measure(finder, part, finder.labels)
@@ -399,7 +402,8 @@ def _part(finder, dataset, split, *, foreign=False, representative=False, **opti
         split = {"val": "validation"}.get(split, split)
         wanted = (split, *(["train?"] if representative and split != "train" else []))
     if foreign:
-        boxes = datasets(dataset, image_size=finder.image_size, splits=wanted, **options)
+        read = functools.partial(datasets, dataset) if dataset else box_data.photographs
+        boxes = read(image_size=finder.image_size, splits=wanted, **options)
         boxes = boxes.renumbered(finder.labels) if finder.knows(boxes) else boxes
     else:
         boxes = finder.datasets(dataset, splits=wanted, **options)
@@ -421,7 +425,8 @@ def _at_size(part, input_size, dataset, split, **options):
     """(the measured split, the training split or else it) in another size, as a file that fits the image itself sees
     them; of `part` the boxes stay, which may be those that the model found.
     """
-    wide = datasets(dataset, image_size=input_size, **options)
+    read = functools.partial(datasets, dataset) if dataset else box_data.photographs
+    wide = read(image_size=input_size, **options)
     sized = wide.split(split)
     factors = sized.sizes[:, ::-1] / part.sizes[:, ::-1]
     scaled = [rows * np.float32([*f, *f, 1]) for rows, f in zip(part.boxes, factors, strict=True)]
@@ -608,7 +613,8 @@ class Finder(models.TrainedModel):
 
     def knows(self, boxes):
         """Whether a data set can be measured: the model knows all of its classes, or it has all of the model's."""
-        return set(boxes.class_names) <= set(self.labels) or set(self.labels) <= set(boxes.class_names)
+        known, there = set(self.labels), set(boxes.class_names)
+        return bool(there) and (there <= known or known <= there)
 
     def datasets(self, dataset, **options):
         """A data set brought to this model's image size, with its classes numbered as the model's.
@@ -619,11 +625,18 @@ class Finder(models.TrainedModel):
         """
         boxes = datasets(dataset, **{"image_size": self.image_size} | options)
         if not self.knows(boxes):
+            fitting = [name for name in pretrained.names() if set(boxes.class_names) <= set(_finds(name))]
             raise ValueError(
                 f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
-                f"{boxes.name} has {', '.join(boxes.class_names)}"
+                f"{boxes.name} has {', '.join(boxes.class_names)}" + (f": give --model {fitting[0]}" if fitting else "")
             )
         return boxes.renumbered(self.labels)
+
+
+def _finds(name):
+    """The classes of a published detector; nothing for another model."""
+    card = pretrained.card(name)
+    return card["dataset"]["classes"] if card["task"] == TASK else ()
 
 
 def measure(finder, split, class_names, folder=None):

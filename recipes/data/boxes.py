@@ -6,6 +6,7 @@ boxes go through the same numbers.
 """
 
 import atexit
+import functools
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recipes.checks import chosen
-from recipes.data import box_folders, box_tfds, figure_scenes
+from recipes.data import box_folders, box_tfds, figure_scenes, photos
 from recipes.data import images as image_data
 from recipes.data.mosaic import compose, jitter
 from zoo.letterbox import GREY, letterbox, shrink
@@ -191,6 +192,17 @@ def load(
     else:
         source = box_tfds.read_tfds(dataset, data_dir, manual_dir)
     return _prepare(source, image_size if len(image_size) == 2 else _shape(source, *image_size), classes, splits)
+
+
+def photographs(image_size, **_):
+    """Parts of the photographs of scikit-image and scikit-learn as one split "test", of which nobody says what is on
+    them: to measure how far a file finds what its model finds, and to show int8 what photos are like.
+    """
+    pieces = [piece for part in photos.embedded_pieces().values() for piece in part]
+    rows = [(name, functools.partial(lambda piece: piece, piece), []) for name, piece in pieces]
+    source = box_folders.Source("photos", (), {"test": rows}, licence="CC0 and CC BY 2.0", form="embedded")
+    splits = {"test": _read(rows, image_size, (), set(), source, {})}
+    return BoxDataset("photos", (), splits, "", source.licence, {}, source.form)
 
 
 def _prepare(source, image_size, wanted, splits):

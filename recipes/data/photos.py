@@ -308,25 +308,32 @@ def evaluation_batches(pixels, values, batch_size=32):
     return images.without_autotune(examples.prefetch(2))
 
 
-def _embedded(fit):
-    """Nine crops of each photograph, the whole one first."""
+def embedded_pieces():
+    """Nine crops of each photograph of scikit-image and scikit-learn, whole ones first: split to (name, PIL image)."""
     import skimage
     import sklearn.datasets
 
     folders = [Path(sklearn.datasets.__file__).parent / "images", Path(skimage.__file__).parent / "data"]
-    splits, sources = {}, {}
+    parts = [(0, 0, 1, 1)] + [(x, y, x + 0.5, y + 0.5) for y in (0, 0.25, 0.5) for x in (0, 0.25, 0.5)]
+    found = {}
     for split, names in EMBEDDED.items():
-        pieces = []
         for name in names:
             (path,) = (folder / name for folder in folders if (folder / name).is_file())
             photo = images.open_image(path).convert("RGB")
             width, height = photo.size
-            boxes = [(0, 0, 1, 1)] + [(x, y, x + 0.5, y + 0.5) for y in (0, 0.25, 0.5) for x in (0, 0.25, 0.5)]
-            for left, top, right, bottom in boxes[:-1]:
+            for left, top, right, bottom in parts[:-1]:
                 piece = photo.crop((left * width, top * height, right * width, bottom * height))
-                pieces.append(images.fit_one(piece, (SIDE, SIDE, 3), fit))
-        splits[split] = np.stack(pieces)
-        sources[split] = [name for name in names for _ in range(len(boxes) - 1)]
+                found.setdefault(split, []).append((name, piece))
+    return found
+
+
+def _embedded(fit):
+    found = embedded_pieces()
+    splits = {
+        split: np.stack([images.fit_one(piece, (SIDE, SIDE, 3), fit) for _, piece in pieces])
+        for split, pieces in found.items()
+    }
+    sources = {split: [name for name, _ in pieces] for split, pieces in found.items()}
     return PhotoDataset("photos", splits, sources, version="scikit-image, scikit-learn", licence="CC0 and CC BY 2.0")
 
 
