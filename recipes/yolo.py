@@ -323,9 +323,10 @@ def export(
     _report(boxes)
     same = finder.knows(boxes)
     if not same:
+        why = "has other classes than the model" if boxes.class_names else "come without boxes"
         print(
-            f"{boxes.name} {'has other classes than the model' if boxes.class_names else 'come without boxes'}: measured "
-            "is how far a file finds what the model finds; for int8 give the model's own data with --dataset"
+            f"{boxes.name} {why}: measured is how far a file finds what the model finds; "
+            "for int8 give the model's own data with --dataset"
         )
         part = _as_found(finder, part)
     reference = measure(finder, part, finder.labels)
