@@ -31,6 +31,7 @@ from recipes.data.splits import Split, has_test
 from recipes.pictures import alexnet as pictures
 from zoo import color
 from zoo import export as exporting
+from zoo.backbones import unfreeze
 
 TASK = "image regression"
 BASELINES = {"gray_world": color.gray_world, "shades_of_gray": color.shades_of_gray, "white_patch": color.white_patch}
@@ -146,7 +147,7 @@ def train(
         compile_model(learning_rate, epochs)
         trained = fit(epochs, patience)
     if fine_tuning_epochs:
-        model.trainable = True
+        unfreeze(model)
         compile_model(fine_tuning_rate or learning_rate / 10, fine_tuning_epochs)
         trained = fit(_begin_second_phase(model, run) + fine_tuning_epochs, None)
     checkpoints.save_compact(trained, run.folder / "model.keras")

@@ -180,7 +180,7 @@ def alexnet_regressor(
             _set_torch_weights(model, *state)
     else:
         model = _from_weights(weights, outputs, input_shape)
-    model.trainable = True  # what a file has frozen as well
+    backbones.unfreeze(model)
     if freeze_until is not None:
         backbones.freeze(model, freeze_until)
     return model

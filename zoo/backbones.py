@@ -73,6 +73,12 @@ def freeze(model, until):
         raise ValueError(f"freeze_until={until!r} would leave nothing to train")
 
 
+def unfreeze(model):
+    """Frees all layers of a model, also those that a file has frozen."""
+    for layer in model.layers:  # the model's own attribute does not reach all of them
+        layer.trainable = True
+
+
 def freeze_statistics(image, outputs):
     """Freezes the batch normalisation between an input and some features: few images per step would spoil it."""
     for layer in keras.Model(image, outputs).layers:
