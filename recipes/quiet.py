@@ -1,4 +1,4 @@
-"""TensorFlow's start without its noise."""
+"""Native code without its noise on standard error."""
 
 import contextlib
 import os
@@ -7,14 +7,21 @@ import sys
 
 @contextlib.contextmanager
 def silent_start():
-    """Lets TensorFlow load and look for devices without its pages of native log on standard error."""
+    """Lets TensorFlow load and look for devices without its pages of native log."""
+    with silent():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        yield
+
+
+@contextlib.contextmanager
+def silent():
+    """Turns standard error off, native code's too."""
     sys.stderr.flush()
     real, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
         yield
     finally:
         os.dup2(real, 2)

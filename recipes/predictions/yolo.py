@@ -12,7 +12,7 @@ from recipes import films, inputs, plots, results, runs
 from recipes.checks import check_positive, check_range, chosen
 from recipes.data import video
 from recipes.data.files import open_image
-from recipes.quiet import silent_start
+from recipes.quiet import silent, silent_start
 from zoo import pretrained
 from zoo.drawing import draw_boxes
 from zoo.predictor import Predictor
@@ -66,7 +66,8 @@ def predict(
         return {name: values[kept] for name, values in found.items()}
 
     print(f"the model finds {', '.join(classes or finder.labels)}")
-    find(Image.new("RGB", (64, 64)))  # what is compiled once is no measure of the speed
+    with silent():
+        find(Image.new("RGB", (64, 64)))  # what is compiled once is no measure of the speed
     folder, rows, predictions, left_out, taken = None, [], [], {}, set()
     begun = time.perf_counter()
     for path, source in inputs.each_picture(paths, open_image, left_out, cameras=True):
