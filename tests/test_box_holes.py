@@ -46,6 +46,17 @@ def test_a_class_that_is_not_labelled_is_no_background():
     assert not part[POINTS[:, 0] < 48].any() and part[POINTS[:, 0] > 48].any()
 
 
+def test_background_of_a_class_that_nobody_labelled_is_where_the_network_sees_none():
+    found = outputs_for([OBJECT, [60, 20, 90, 60, 0]], SIZE, 2, sure=1.5)
+    complete = [[*OBJECT, 1]]
+    pushed = gradient([*complete, [0, 0, 96, 64, -2, 1]], found)
+    before = gradient(complete, found)
+    probability = 1 / (1 + np.exp(-found[..., 64]))
+    np.testing.assert_allclose(pushed[..., 64], before[..., 64] * (1 - probability) ** 2, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(pushed[..., 65], before[..., 65], atol=1e-7)
+    assert 0.1 < probability.min() < 0.3 and probability.max() > 0.8  # both kinds of points are there
+
+
 def test_an_object_in_a_region_of_its_class_is_still_learnt():
     quiet = outputs_for([], SIZE, 2, sure=4.0)
     alone, crowded = ([[*OBJECT, 1], *rows] for rows in ([], [[0, 0, 96, 64, -3, 0]]))
@@ -133,7 +144,7 @@ def test_coco_says_what_is_not_labelled(tmp_path):
     split = found.split("train")
     first = split.files.index(next(name for name in split.files if name.endswith("p0.png")))
     scale = np.array([64 / 120, 48 / 90] * 2)
-    expected = {(1, 0.5): [0, 0, 30, 30], (-2, 0): [30, 20, 90, 60], (-3, 0): [0, 0, 120, 90]}
+    expected = {(1, 0.5): [0, 0, 30, 30], (-2, 0): [30, 20, 90, 60], (-3, 1): [0, 0, 120, 90]}
     assert {(row[4], row[5]) for row in split.holes[first]} == set(expected)
     for row in split.holes[first]:
         np.testing.assert_allclose(row[:4], expected[row[4], row[5]] * scale, atol=1e-3)

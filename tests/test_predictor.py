@@ -148,3 +148,14 @@ def test_builders_have_the_names_of_their_files():
     (line, _) = in_a_child(f"{code}; print(callable(zoo.unet), callable(zoo.yolo), zoo.mnist_cnn is mnist_cnn)")
     assert line == "True True True"
     assert set(zoo.__all__) <= set(dir(zoo)) and "importlib" not in dir(zoo)
+
+
+def test_keras_opens_a_file_by_itself(tmp_path):
+    zoo_model = tmp_path / "model.keras"
+    code = (
+        "import keras, zoo; model = zoo.mnist_cnn(); detector = zoo.yolo((32, 32, 3), 2, size=(0.1, 0.1));"
+        "detector.compile('adam', zoo.losses.Detection((32, 32)), jit_compile=False); detector.save(sys.argv[1])"
+    )
+    in_a_child(code, zoo_model)
+    again = "import keras, zoo; print(type(keras.models.load_model(sys.argv[1]).loss).__name__)"
+    assert in_a_child(again, zoo_model)[0] == "Detection"

@@ -155,10 +155,13 @@ class Detection(keras.losses.Loss):
     """The loss of a detector: which points see which object, how sure they should be, and where its sides are.
 
     Targets are (batch, boxes, 5): left, top, right and lower in pixels, and the class; class -1 is padding, so that
-    every image has equally many rows. Labels with holes have a sixth column, and a class of -2 - c means a region where
-    class c does not count unless an object is there: a crowd, or a whole image in which nobody labelled that class. The
-    sixth column is the weight of the object, in [0, 1]: how far it can be trusted, as the score of another detector
-    tells. Predictions are the outputs of `zoo.yolo`, "boxes" and "scores", joined
+    every image has equally many rows. Labels with holes have a sixth column: the weight of the object, in [0, 1], how
+    far it can be trusted, as the score of another detector tells. There, a class of -2 - c means a region where what is
+    no object may still be of class c. With weight 0, a crowd, nothing there is background of that class. With weight 1,
+    an image in which nobody labelled it, background is only what the network does not see that class in: it counts
+    by (1 - p)^2 of its own probability p. A class that is labelled in few images would else never learn where it is
+    not, and be seen everywhere (after Zhang et al., "Solving missing-annotation object detection with background
+    recalibration loss", 2020). Predictions are the outputs of `zoo.yolo`, "boxes" and "scores", joined
     along the last axis, as its `Detector` does. The loss is the sum of three, each divided by the sum of the wanted
     scores of the batch: 1 - complete IoU and the cross-entropy of the distances' distributions over the chosen points,
     and the binary cross-entropy of the scores over all points.
@@ -216,7 +219,8 @@ class Detection(keras.losses.Loss):
         # stable for logits of any size
         entropy = ops.relu(scores) - scores * wanted_scores + ops.log1p(ops.exp(-ops.abs(scores)))
         if holes:
-            counts = 1 - _regions(y_true, points, scores.shape[-1])
+            unseen = ops.square(1 - ops.sigmoid(ops.stop_gradient(scores)))
+            counts = _background(y_true, points, unseen)
             entropy = entropy * ops.where(wanted_scores > 0, trust[..., None], counts)
         box_loss = 1 - boxes.complete_iou(found, wanted_boxes)
         sides = ops.concatenate([points - wanted_boxes[..., :2], wanted_boxes[..., 2:] - points], axis=-1)
@@ -236,11 +240,17 @@ class Detection(keras.losses.Loss):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-def _regions(targets, points, num_classes):
-    """1 where a class does not count at a point, else 0: float (batch, points, num_classes)."""
+def _background(targets, points, unseen):
+    """How far a point counts as background of a class: float (batch, points, num_classes).
+
+    Outside of regions 1, in a region of weight 0 nothing, and in one of weight 1 `unseen`.
+    """
     inside = ops.transpose(_inside(targets, points), (0, 2, 1))
-    labels = ops.one_hot(-2 - ops.cast(targets[..., 4], "int32"), num_classes)  # 0 for objects and padding
-    return ops.cast(ops.matmul(inside, labels) > 0, "float32")
+    labels = ops.one_hot(-2 - ops.cast(targets[..., 4], "int32"), unseen.shape[-1])  # 0 for objects and padding
+    weights = targets[..., 5:6]
+    never = ops.cast(ops.matmul(inside, labels * (1 - weights)) > 0, "float32")
+    perhaps = ops.matmul(inside, labels * weights) > 0
+    return (1 - never) * ops.where(perhaps, unseen, 1.0)
 
 
 def _inside(targets, points):

@@ -40,8 +40,8 @@ class Split:
         boxes: One float32 array (boxes, 5) per image: left, top, right, lower in pixels of `images`, and the class.
         files: Names of the images.
         holes: One float32 array (rows, 6) per image for what is labelled with holes: boxes that another detector found,
-            with its score last, and regions in which class c does not count, with the class -2 - c and 0. Measuring
-            counts none of them as an object. None: there are none.
+            with its score last, and regions of the class -2 - c, with 0 for a crowd and 1 for an image in which nobody
+            labelled class c; see `zoo.losses.Detection`. Measuring counts none of them. None: there are none.
     """
 
     images: np.ndarray
@@ -117,10 +117,10 @@ class BoxDataset:
         """What is labelled with holes, by kind, with how many there are."""
         found = {"crowds": 0, "boxes of another detector": 0, "images in which some classes are not labelled": 0}
         for split in self.splits.values():
-            for (height, width), rows in zip(split.sizes, split.holes, strict=True):
-                regions = rows[rows[:, 4] < -1]
-                whole = ((regions[:, 2:4] - regions[:, :2]) >= np.array([width, height]) - 0.5).all(axis=1)
-                counts = int((~whole).sum()), int((rows[:, 5] > 0).sum()), int(whole.any())
+            for rows in split.holes:
+                whole = rows[rows[:, 4] < -1, 5] == 1
+                found_by = (rows[:, 4] >= 0).sum()
+                counts = int((~whole).sum()), int(found_by), int(whole.any())
                 for kind, count in zip(found, counts, strict=True):
                     found[kind] += count
         return {kind: count for kind, count in found.items() if count}
@@ -279,7 +279,7 @@ def _read(rows, image_size, class_names, known, source, faults):
             if file in source.stated:
                 rows = _as_shown(rows, image.size, file, *source.stated[file])
             rows = [(x1 * unit[0], y1 * unit[1], x2 * unit[0], y2 * unit[1], *rest) for x1, y1, x2, y2, *rest in rows]
-            rows += [(0, 0, *image.size, name, 0.0) for name in whole]
+            rows += [(0, 0, *image.size, name, -1.0) for name in whole]
             kept, found = clean(rows, (image.height, image.width), class_names, known, width)
             for kind, count in found.items():
                 wrong[kind] = wrong.get(kind, 0) + count
@@ -288,8 +288,9 @@ def _read(rows, image_size, class_names, known, source, faults):
 
         boxes[index] = brought(objects, 5)
         holes[index] = brought(weighted, 6, missing)
-        regions = holes[index][:, 5] == 0
+        regions = holes[index][:, 5] <= 0
         holes[index][regions, 4] = -2 - holes[index][regions, 4]
+        holes[index][regions, 5] = -holes[index][regions, 5]
         return wrong
 
     with ThreadPoolExecutor() as pool:
