@@ -184,6 +184,7 @@ def test_a_trained_detector_with_a_backbone_is_a_start(tmp_path):
     for name in kept:
         for ours, theirs in zip(other.get_layer(name).weights, detector.get_layer(name).weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+    other.save(tmp_path / "other.keras")
     # what was frozen stays so; the same classes and size see the same
     assert not other.get_layer("block1_expand_conv").trainable and other.get_layer("lateral8_conv").trainable
     same = zoo.yolo((64, 96, 3), 2, weights=tmp_path / "model.keras")

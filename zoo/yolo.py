@@ -60,8 +60,8 @@ def yolo(
             it is, since the few images of a step have other statistics than ImageNet; from 32 a step it may be trained.
         freeze_until: Name of a layer: it and all before it keep their weights in training. None: nothing more than
             what was frozen in a `.keras` file.
-        weights: None; the name of a data set with published weights ("bccd", "scenes"); "pascalvoc" (20 classes,
-            medium) or "coco_backbone" (the backbone only), which keras-cv fetches and which need the extra
+        weights: None; the name of a data set with published weights ("everyday", "bccd", "scenes"); "pascalvoc" (20
+            classes, medium) or "coco_backbone" (the backbone only), which keras-cv fetches and which need the extra
             `detection`; or the path of a `.keras` or `.h5` file of ours or of keras-cv's YOLOV8. A published or
             `.keras` file decides the size. With another number of classes all but the class head is kept.
         name: Name of the model.
@@ -164,7 +164,7 @@ def fitted(model, input_shape, num_classes, *, name=None):
     def renewed(layer):
         config = layer.get_config()
         if isinstance(layer, layers.Layer) and layer.name not in ("boxes", "scores"):
-            config["dtype"] = keras.config.dtype_policy()
+            config["dtype"] = keras.config.dtype_policy().name  # an object would be in the way of saving
         return layer.__class__.from_config(config)
 
     image = Input(input_shape, name="image")
