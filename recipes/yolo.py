@@ -116,8 +116,8 @@ def train(
         hue: Largest turn of the hue, as a share of the circle.
         saturation: Largest relative change of the saturation.
         brightness: Largest relative change of the brightness.
-        weights: Model to start from: the name of a published data set (bccd, scenes), pascalvoc, coco_backbone, or a
-            .keras or .h5 file; with other classes all but the class head is kept.
+        weights: Model to start from: the name of a published data set (everyday, bccd, scenes), pascalvoc,
+            coco_backbone, or a .keras or .h5 file; with other classes all but the class head is kept.
         validate_every: Epochs from one measurement on the validation split to the next; by default so that there are
             30 of them.
         patience: Epochs without a better mAP50 after which training stops; by default never.
@@ -240,14 +240,14 @@ def evaluate(
 
     Args:
         model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder; by default
-            yolo_scenes for the drawn scenes, else yolo.
+            yolo_scenes for the drawn scenes, else yolo_everyday (people, vehicles, animals).
         dataset: scenes, a folder in the form of Pascal VOC, COCO or YOLO, or a name of tensorflow-datasets (voc/2007).
         split: Part of the data set to measure on; by default test, or validation where there is no test split.
         unlabelled: What becomes of an image of a YOLO folder without a label file: refuse, background or skip.
         data_dir: Folder of tensorflow-datasets.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/yolo.
     """
-    finder = Finder(model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo"))
+    finder = Finder(model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo_everyday"))
     boxes, split, part = _part(finder, dataset, split, unlabelled=unlabelled, data_dir=data_dir)
     _report(boxes)
     folder = runs.output_folder("yolo", f"evaluate-{boxes.name}", output)
@@ -271,7 +271,7 @@ def evaluate(
 
 def export(
     *,
-    model: str = "yolo",
+    model: str = "yolo_everyday",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     batch: int = 1,

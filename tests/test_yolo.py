@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import skimage
 import tensorflow as tf
 from commands import refused, run_json
 from PIL import Image, ImageDraw
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw
 import zoo
 from recipes import checkpoints, films, runs
 from recipes import yolo as recipe
+from recipes.__main__ import main
 from recipes.data import boxes as data
 from recipes.data import figure_scenes, video
 from zoo import export
@@ -1031,9 +1033,9 @@ def test_an_epoch_without_a_figure_is_never_the_best(tmp_path):
 
 
 def test_the_published_model_finds_blood_cells(real_data, capfd, tmp_path):
-    options = ("--dataset", real_data / "bccd", "--split", "val", "--output", tmp_path)
+    options = ("--model", "yolo_bccd", "--dataset", real_data / "bccd", "--split", "val", "--output", tmp_path)
     status, answer, _ = run_json(capfd, "evaluate", "yolo", *options)
-    card = zoo.pretrained.card("yolo")
+    card = zoo.pretrained.card("yolo_bccd")
     assert status == 0 and answer["images"] == 87 and answer["metrics"]["mAP50"] >= 0.85
     assert answer["metrics"]["mAP50"] == pytest.approx(card["metrics"]["mAP50"], abs=0.005)
     assert card["licence"]["data"] == "MIT" and card["training"]["command"].startswith("zoo train yolo --dataset bccd")
@@ -1041,3 +1043,39 @@ def test_the_published_model_finds_blood_cells(real_data, capfd, tmp_path):
     assert small["quantize"] == "int8" and small["bytes"] <= 4_000_000
     assert small["metrics"]["mAP50"] > card["metrics"]["mAP50"] - 0.02
     assert set(small["latency_ms_at"]) == {"320 x 320", "416 x 416"}
+
+
+def test_the_published_default_finds_people_and_cats(capfd, tmp_path):
+    folder = Path(skimage.__file__).parent / "data"
+    options = ("--confidence", "0.3", "--output", tmp_path / "out")
+    status, answer, _ = run_json(capfd, "predict", "yolo", folder / "astronaut.png", folder / "chelsea.png", *options)
+    first, second = answer["predictions"]
+    assert status == 0 and [row["class"] for row in first["detections"]][:1] == ["person"]
+    assert [row["class"] for row in second["detections"]][:1] == ["cat"]
+    card = zoo.pretrained.card("yolo_everyday")
+    small = next(entry for entry in card["files"] if entry["file"] == "model.tflite")
+    assert small["quantize"] == "int8" and small["bytes"] <= 6_000_000
+    assert small["metrics"]["mAP50"] > card["metrics"]["mAP50"] - 0.03  # it gives one class for a box, not all
+    # the Keras model sees the same
+    status, answer, _ = run_json(
+        capfd, "predict", "yolo", folder / "astronaut.png", "--backend", "keras", "--output", tmp_path / "keras"
+    )
+    (again,) = answer["predictions"]
+    sides = [
+        [row[side] for side in ("left", "top", "right", "lower")]
+        for row in (first["detections"][0], again["detections"][0])
+    ]
+    assert again["detections"][0]["class"] == "person" and plain_iou(*sides) > 0.8
+    # nothing found is said, with what could have been
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "white.png")
+    arguments = ("--confidence", "0.99", "--output", str(tmp_path / "white"))
+    assert main(["predict", "yolo", str(tmp_path / "white.png"), *arguments]) == 0
+    assert "nothing found at confidence 0.99: the model finds person, bicycle" in capfd.readouterr().out
+
+
+def test_the_published_default_is_as_good_as_its_card_says(real_data, capfd, tmp_path):
+    options = ("--dataset", real_data / "everyday", "--split", "val", "--output", tmp_path)
+    status, answer, _ = run_json(capfd, "evaluate", "yolo", *options)
+    card = zoo.pretrained.card("yolo_everyday")
+    assert status == 0 and answer["images"] == 189
+    assert answer["metrics"]["mAP50"] == pytest.approx(card["metrics"]["mAP50"], abs=0.005)

@@ -19,7 +19,7 @@ from zoo import export as exporting
 
 def benchmark(
     *,
-    model: str = "yolo",
+    model: str = "yolo_everyday",
     dataset: str = "scenes",
     rounds: int = 5,
     batch_size: int = 4,

@@ -23,7 +23,7 @@ IOU = 0.6  # overlap above which two boxes of a class mean the same thing
 def predict(
     paths: Positional[tuple[str, ...]] = (),
     *,
-    model: str = "yolo",
+    model: str = "yolo_everyday",
     backend: Literal["litert", "keras"] = "litert",
     confidence: float = 0.25,
     iou: float = IOU,
