@@ -37,7 +37,7 @@ from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
 from zoo.denoising_autoencoder import resized
-from zoo.tiles import by_tiles
+from zoo.tiles import by_channels, by_tiles
 
 TASK = "image denoising"
 LOSSES = {"mse": "mse", "l1": "mae", "charbonnier": losses.Charbonnier, "ssim": losses.SSIMWeighted}
@@ -438,16 +438,9 @@ class Restorer(models.TrainedModel):
 
     def any_size(self, image):
         """Restores one uint8 image (height, width, 1 or 3), whatever the model's own size and number of channels."""
-        channels, wanted = image.shape[-1], self.input_shape[-1]
-        if channels > wanted:
-            return np.concatenate([self.any_size(image[..., index : index + 1]) for index in range(channels)], axis=-1)
-        if channels < wanted:
-            return np.rint(self.any_size(np.repeat(image, wanted, -1)).mean(-1, keepdims=True)).astype(np.uint8)
-        return (
-            self._whole(image)
-            if None in self.input_shape
-            else by_tiles(self, image, self.input_shape[:2], self.overlaps)
-        )
+        *tile, channels = self.input_shape
+        one = self._whole if None in tile else lambda image: by_tiles(self, image, tile, self.overlaps)
+        return by_channels(one, image, channels)
 
     def _whole(self, image, side=768, margin=96):
         """Restores an image by a network of any size; a large one in parts, each seen with all that it depends on."""

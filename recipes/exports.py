@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from recipes import cards, models, results
+from recipes import cards, results
 from zoo import export as exporting
+from zoo import pretrained
 
 FILES = {"saved_model": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
 
@@ -95,7 +96,7 @@ def write_all(
                 "ms": entry["latency_ms"],
             }
         )
-    former = models.beside(folder / "card.json")
+    former = pretrained.beside(folder / "card.json")
     same = former.get("files", []) if former.get("training") == card.get("training") else []
     written = {file for file, *_ in files}
     kept = [entry for entry in same if entry["file"] not in written and (folder / entry["file"]).exists()]

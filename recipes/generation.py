@@ -11,6 +11,7 @@ import zoo
 from recipes import models, plots
 from recipes.data import images as image_data
 from zoo import export as exporting
+from zoo import pretrained
 from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
 
 SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
@@ -256,7 +257,7 @@ def _classifiers():
 
 
 def _class_names(judge):
-    return tuple(models.beside(models.find(judge)).get("dataset", {}).get("classes") or ())
+    return tuple(pretrained.beside(models.find(judge)).get("dataset", {}).get("classes") or ())
 
 
 def _inception():

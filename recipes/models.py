@@ -1,6 +1,5 @@
 """Opening a trained model, whatever its form: what every recipe's own class of models begins with."""
 
-import json
 from pathlib import Path
 
 import keras
@@ -24,12 +23,6 @@ def find(model):
     return path / "model.keras" if (path / "model.keras").is_file() else path
 
 
-def beside(path):
-    """The card beside a model file, or an empty one."""
-    card = Path(path).parent / "card.json"
-    return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
-
-
 class TrainedModel:
     """A published name, a run folder, a `.keras`, `.tflite` or `.onnx` file or a SavedModel, opened.
 
@@ -48,7 +41,7 @@ class TrainedModel:
 
     def __init__(self, model, *, card=None, threads=1, endpoint=exporting.ENDPOINT):
         self.path = find(str(model))
-        self.card = beside(self.path) if card is None else card
+        self.card = pretrained.beside(self.path) if card is None else card
         self.exported = self.path.suffix not in (".keras", ".h5")
         if self.exported:
             self.model = exporting.load(self.path, endpoint=endpoint, threads=threads)

@@ -46,7 +46,9 @@ def trained(run, card, figures, *, metrics=None, measured_on, latency_ms, messag
     chosen = {name: figures["metrics"][name] for name in metrics or figures["metrics"]}
     with zipfile.ZipFile(model) as archive:
         if b'"zoo>' in archive.read("config.json"):
-            card["loading"] = "it has classes of its own: `import zoo` before keras.models.load_model, or zoo.load"
+            card["loading"] = (
+                "it has classes of its own: zoo.load, or keras.models.load_model after `import keras, zoo`"
+            )
     entry = cards.file_entry(model, metrics=chosen, measured_on=measured_on, latency_ms=round(latency_ms, 4))
     card |= figures | {"files": [entry], "training": runs.training_entry(run, **about)}
     cards.write(run.folder, card)

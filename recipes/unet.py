@@ -36,7 +36,7 @@ from recipes.pictures import unet as pictures
 from zoo import export as exporting
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
-from zoo.tiles import by_windows
+from zoo.tiles import both, by_windows, classes, of_file
 from zoo.unet import resized, stride_of, without_supervision
 
 TASK = "semantic segmentation"
@@ -483,18 +483,11 @@ class Segmenter(models.TrainedModel):
         found = self._slide(image)
         if self.flip:
             found = (found + self._slide(image[:, ::-1])[:, ::-1]) / 2
-        return np.concatenate([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
+        return both(found)
 
     def any_size(self, image, longest=None, *, up=False):
         """The class of each pixel of an image, which the model sees at most `longest` pixels long (`up`: exactly)."""
-        height, width = image.shape[:2]
-        scale = longest / max(height, width) if longest else 1.0
-        if scale == 1 or (scale > 1 and not up):
-            return self(image)
-        small = max(1, round(scale * height)), max(1, round(scale * width))
-        picture = Image.fromarray(image.squeeze(-1) if self.channels == 1 else image)
-        seen = np.asarray(picture.resize(small[::-1], Image.Resampling.BILINEAR)).reshape(*small, self.channels)
-        return tf.argmax(tf.image.resize(self.probabilities(seen), (height, width)), axis=-1).numpy().astype(np.uint8)
+        return classes(self.probabilities, image, longest, up=up)
 
     def overlay(self, image, mask, opacity=0.5):
         """The image under the colours of its classes, uint8 (height, width, 3)."""
@@ -524,10 +517,7 @@ class Segmenter(models.TrainedModel):
     def _piece(self, image):
         if isinstance(self.model, keras.Model):
             return self._graph(image.shape)(tf.constant(image[None] / np.float32(255))).numpy()[0]
-        outputs = self.model(image=image[None])
-        if "probabilities" in outputs:
-            return outputs["probabilities"][0]
-        return np.eye(max(2, self.classes), dtype=np.float32)[outputs["mask"][0]]
+        return of_file(self.model(image=image[None]), self.classes)
 
 
 def measure(segmenter, scenes, split, folder):

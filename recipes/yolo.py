@@ -9,7 +9,6 @@ finds the blood cells of BCCD (205 images for training, from scratch); the figur
 published model. The validation split chose the epoch and nothing else.
 """
 
-import functools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -29,13 +28,13 @@ from recipes.data.splits import Split
 from recipes.pictures import yolo as pictures
 from zoo import export as exporting
 from zoo import pretrained
-from zoo.letterbox import letterbox, shrink, unletterbox
+from zoo.letterbox import letterbox, letterboxed, unletterbox
 from zoo.metrics import MeanAveragePrecision, best_confidence, detection_confusion
+from zoo.suppression import IOU, of_file
 from zoo.yolo import Detector, fitted
 
 TASK = "object detection"
 Size = Literal["nano", "small", "medium"] | tuple[float, float]
-IOU = 0.6  # overlap above which two boxes of a class mean the same thing
 LETTERBOX = (
     "outside: the image fits into image_size with its proportions, in the middle of grey (114)",
     "inside: the image has the size image_size",
@@ -317,8 +316,8 @@ def export(
     finder = Finder(model).keras_only()
     if any(side < 32 or side % 32 for side in latency_at):
         raise ValueError(f"latency_at is multiples of 32, got {', '.join(map(str, latency_at))}")
-    if dataset is None:
-        dataset = "scenes" if finder.about.get("name") == "scenes" else None
+    if dataset is None and finder.about.get("name") == "scenes":
+        dataset = "scenes"
     boxes, split, part = _part(finder, dataset, split, foreign=True, representative=True, data_dir=data_dir)
     _report(boxes)
     same = finder.knows(boxes)
@@ -403,13 +402,17 @@ def _part(finder, dataset, split, *, foreign=False, representative=False, **opti
         split = {"val": "validation"}.get(split, split)
         wanted = (split, *(["train?"] if representative and split != "train" else []))
     if foreign:
-        read = functools.partial(datasets, dataset) if dataset else box_data.photographs
-        boxes = read(image_size=finder.image_size, splits=wanted, **options)
+        boxes = _read(dataset, finder.image_size, splits=wanted, **options)
         boxes = boxes.renumbered(finder.labels) if finder.knows(boxes) else boxes
     else:
         boxes = finder.datasets(dataset, splits=wanted, **options)
     split = split or next(name for name in ("test", "validation", "train") if name in boxes.splits)
     return boxes, split, boxes.split(split)
+
+
+def _read(dataset, image_size, **options):
+    """A data set; without a name the photographs that come along."""
+    return datasets(dataset, image_size=image_size, **options) if dataset else box_data.photographs(image_size)
 
 
 def _as_found(finder, split):
@@ -426,8 +429,7 @@ def _at_size(part, input_size, dataset, split, **options):
     """(the measured split, the training split or else it) in another size, as a file that fits the image itself sees
     them; of `part` the boxes stay, which may be those that the model found.
     """
-    read = functools.partial(datasets, dataset) if dataset else box_data.photographs
-    wide = read(image_size=input_size, **options)
+    wide = _read(dataset, input_size, **options)
     sized = wide.split(split)
     factors = sized.sizes[:, ::-1] / part.sizes[:, ::-1]
     scaled = [rows * np.float32([*f, *f, 1]) for rows, f in zip(part.boxes, factors, strict=True)]
@@ -582,35 +584,13 @@ class Finder(models.TrainedModel):
         if not self.exported:
             parts = [self._run(images[start : start + 16]) for start in range(0, len(images), 16)]
             return [one for part in parts for one in zoo.boxes.detect(part, self.image_size, **options)]
-        height, width = self.image_size
-        found = []
-        for image in images:
-            outputs = self.model(image=image[None])
-            boxes = outputs["boxes"][0] * np.float32([width, height, width, height])
-            if self.model.metadata["detections"] == "raw":
-                found.append(zoo.boxes.choose(boxes, outputs["scores"][0], **options))
-                continue
-            scores, classes = outputs["scores"][0], outputs["classes"][0]
-            kept = np.flatnonzero((np.arange(len(scores)) < outputs["count"][0]) & (scores >= confidence))
-            more = zoo.boxes.non_maximum_suppression(
-                boxes[kept], scores[kept], classes[kept], iou_threshold=iou_threshold
-            )
-            kept = kept[more]
-            found.append({"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept].astype(int)})
-        return found
+        return [of_file(self.model(image=image[None]), self.image_size, **options) for image in images]
 
     def on_image(self, image, **options):
         """Detections on one PIL image, boxes in its own pixels."""
-        letterboxed, undo = self.letterboxed(image)
-        (found,) = self(letterboxed[None], **options)
+        pixels, undo = letterboxed(image, self.image_size)
+        (found,) = self(pixels[None], **options)
         return found | {"boxes": undo(found["boxes"])}
-
-    def letterboxed(self, image):
-        """A PIL image as the model takes it, and the function that brings boxes back to its pixels."""
-        original = image.height, image.width
-        small = shrink(image, self.image_size)
-        letterboxed, _ = letterbox(small, self.image_size)
-        return letterboxed, lambda boxes: unletterbox(boxes, small.shape[:2], original, self.image_size)
 
     def knows(self, boxes):
         """Whether a data set can be measured: the model knows all of its classes, or it has all of the model's."""

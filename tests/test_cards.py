@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import zoo
-from recipes import cards, models, publishing, results, runs
+from recipes import cards, publishing, results, runs
+from zoo import pretrained
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -43,7 +44,7 @@ def test_publishing_takes_the_best_on_validation_and_keeps_all_seeds(metric, bes
         cards.write(run, card)
         runs.append(run)
     publishing.publish("thing", *runs)
-    card = models.beside(tmp_path / "saved_models" / "thing" / "model.keras")
+    card = pretrained.beside(tmp_path / "saved_models" / "thing" / "model.keras")
     assert card["name"] == "thing" and card["metrics"] == {metric: (0.9, 0.6)[best]}
     assert card["seeds"] == {"0": 0.9, "1": 0.6}
     assert zoo.pretrained.file("thing").read_text() == f"weights {best}"
@@ -64,7 +65,7 @@ def test_a_publication_that_fails_leaves_the_former_one_whole(tmp_path, monkeypa
     before = {path.name: path.read_text() for path in target.iterdir()}
     (run / "model.keras").write_text("second")
     cards.write(run, {"metrics": {"accuracy": 0.6}, "files": [cards.file_entry(run / "model.keras"), files[1]]})
-    cards.write(run, models.beside(run / "model.keras") | {"training": training})
+    cards.write(run, pretrained.beside(run / "model.keras") | {"training": training})
     (run / "model.tflite").write_text("not what the card says")
     with pytest.raises(ValueError, match="not the file that its card describes"):
         publishing.publish("thing", run)

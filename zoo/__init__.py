@@ -62,5 +62,4 @@ def __dir__():
 
 sys.modules[__name__].__class__ = _Zoo
 if "keras" in sys.modules:  # then Keras can open every model of ours by itself
-    for _name in (*_FROM, "losses"):
-        __getattr__(_name)
+    importlib.import_module("zoo.pretrained").register()

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.suppression import choose, non_maximum_suppression  # noqa: F401 - also asked for here
+from zoo.suppression import IOU, choose, non_maximum_suppression  # noqa: F401 - also asked for here
 
 STRIDES = (8, 16, 32)  # pixels from one point to the next on each of the three grids
 
@@ -88,7 +88,7 @@ def _angle(boxes):
     return ops.arctan((boxes[..., 2] - boxes[..., 0]) / ops.maximum(boxes[..., 3] - boxes[..., 1], 1e-7))
 
 
-def detect(outputs, image_size, *, confidence=0.25, iou_threshold=0.6, max_detections=300):
+def detect(outputs, image_size, *, confidence=0.25, iou_threshold=IOU, max_detections=300):
     """Final detections of a batch, from the two outputs of a detector.
 
     Args:

@@ -38,3 +38,9 @@ def unletterbox(boxes, size, original, image_size):
     scale = np.array([original[1] / size[1], original[0] / size[0]] * 2)
     boxes = (np.asarray(boxes, "float64").reshape(-1, 4) - [left, top, left, top]) * scale
     return boxes.clip(0, [original[1], original[0]] * 2)
+
+
+def letterboxed(image, image_size):
+    """A PIL image as a detector takes it, uint8 (height, width, 3), and a function that brings boxes to its pixels."""
+    small, original = shrink(image, image_size), (image.height, image.width)
+    return letterbox(small, image_size)[0], lambda boxes: unletterbox(boxes, small.shape[:2], original, image_size)

@@ -26,14 +26,7 @@ def open_image(path, tell=_tell):
         with Image.open(path) as image:
             frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "TIFF", "PNG", "WEBP") else 1
             largest = image.tag_v2.get(281) if image.format == "TIFF" else None  # MaxSampleValue
-            image = ImageOps.exif_transpose(image)
-            if image.mode == "F" or image.mode.startswith("I"):
-                image = Image.fromarray(_eight_bits(np.asarray(image), path, largest, tell))
-            elif image.mode == "LAB":
-                image = _from_lab(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = _plain(ImageOps.exif_transpose(image), path, largest, tell)
             image.load()  # a file cut off in the middle is noticed here
     except FileNotFoundError:
         raise ValueError(f"there is no image {path}") from None
@@ -48,6 +41,29 @@ def open_image(path, tell=_tell):
         raise ValueError(f"{path} is not an image that can be read ({KINDS})") from error
     if frames > 1:
         tell(path, f"has {frames} pictures: the first one is read")
+    return image
+
+
+def plain(image, tell=_tell):
+    """A PIL image as `open_image` gives one, but for its turn: its pixels are those of the caller.
+
+    Raises:
+        ValueError: If its values are of no range that is known.
+    """
+    try:
+        return _plain(image, "the image", None, tell)
+    except _Range as error:
+        raise ValueError(str(error)) from None
+
+
+def _plain(image, path, largest, tell):
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(_eight_bits(np.asarray(image), path, largest, tell))
+    elif image.mode == "LAB":
+        image = _from_lab(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
 
 

@@ -10,16 +10,17 @@ What a photo has to go through on its way to the network, and what the answer me
 
 import dataclasses
 import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
-from zoo import exported, photos, pretrained
-from zoo.drawing import draw_boxes
-from zoo.letterbox import letterbox, shrink, unletterbox
-from zoo.tiles import by_tiles, by_windows
+from zoo import exported, photos, pretrained, tiles
+from zoo.drawing import COLOURS, draw_boxes
+from zoo.letterbox import letterboxed
+from zoo.suppression import IOU, of_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Predictor:
         ValueError: If there is no such model, or it is of a task that takes no photos, or an argument is out of range.
     """
 
-    def __init__(self, model, *, threads=1, confidence=0.25, iou_threshold=0.6):
+    def __init__(self, model, *, threads=1, confidence=0.25, iou_threshold=IOU):
         for name, value in (("confidence", confidence), ("iou_threshold", iou_threshold)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
@@ -209,40 +210,25 @@ class Predictor:
         for photo in photos:
             yield self(photo)
 
-    def arrays(self, photo):
+    def on_image(self, image, *, confidence=0.25, iou_threshold=IOU):
         """What a detector finds on a PIL image as arrays, for code that goes on with them: a dictionary of "boxes"
         (count, 4) in pixels of the image, "scores" (count,) and "classes" (count,)."""
-        image = photo.convert("RGB")
-        height, width = self._shape[1:3]
-        small = shrink(image, (height, width))
-        outputs = self._model(image=letterbox(small, (height, width))[0][None])
-        boxes = outputs["boxes"][0] * np.float32([width, height, width, height])
-        if self.metadata["detections"] == "raw":
-            from zoo.suppression import choose
-
-            found = choose(boxes, outputs["scores"][0], confidence=self.confidence, iou_threshold=self.iou_threshold)
-        else:
-            found = self._final(boxes, outputs)
-        corners = unletterbox(found["boxes"], small.shape[:2], (image.height, image.width), (height, width))
-        return found | {"boxes": corners}
+        if self.task != "object detection":
+            raise ValueError(f"{self.path} finds no objects: it is for {self.task}")
+        size = self._shape[1:3]
+        pixels, undo = letterboxed(image, size)
+        outputs = self._model(image=pixels[None])
+        found = of_file(outputs, size, confidence=confidence, iou_threshold=iou_threshold)
+        return found | {"boxes": undo(found["boxes"])}
 
     def _detections(self, photo):
-        found, image = self.arrays(photo), photo.convert("RGB")
+        image = photo.convert("RGB")
+        found = self.on_image(image, confidence=self.confidence, iou_threshold=self.iou_threshold)
         rows = zip(found["classes"], found["scores"], found["boxes"], strict=True)
         objects = tuple(
             Detection(self.class_names[int(label)], float(score), tuple(map(float, box))) for label, score, box in rows
         )
         return Detections(image, objects, self.class_names)
-
-    def _final(self, boxes, outputs):
-        scores, classes = outputs["scores"][0], outputs["classes"][0].astype(int)
-        kept = np.flatnonzero((np.arange(len(scores)) < outputs["count"][0]) & (scores >= self.confidence))
-        if self.iou_threshold < self.metadata.get("iou", 1.0):  # the file keeps more than is asked for
-            from zoo.suppression import non_maximum_suppression
-
-            more = non_maximum_suppression(boxes[kept], scores[kept], classes[kept], iou_threshold=self.iou_threshold)
-            kept = kept[more]
-        return {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
 
     def _label(self, photo):
         pixels = photos.fit_one(photo, self._shape[1:])
@@ -255,20 +241,22 @@ class Predictor:
 
     def _mask(self, photo):
         *window, channels = self._shape[1:]
-        pixels = _pixels(photo, channels)
+        count = max(2, self.metadata["num_classes"])
 
-        def see(piece):
-            outputs = self._model(image=piece[None])
-            if "probabilities" in outputs:
-                return outputs["probabilities"][0]
-            return np.eye(max(2, self.metadata["num_classes"]), dtype=np.float32)[outputs["mask"][0]]
+        def probabilities(image):
+            return tiles.by_windows(
+                lambda piece: tiles.of_file(self._model(image=piece[None]), count), image, tuple(window), 0.25
+            )
 
-        found = by_windows(see, pixels, tuple(window), 0.25)
-        found = np.concatenate([1 - found, found], axis=-1) if found.shape[-1] == 1 else found
-        mask = found.argmax(axis=-1).astype(np.uint8)
-        names = self.class_names or tuple(map(str, range(found.shape[-1])))
-        shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
-        colours = tuple(map(tuple, self.metadata.get("colours", [])))
+        # as large as in training, which the card beside the file says
+        longest = max(pretrained.beside(self.path).get("image", {}).get("size", (0,)))
+        mask = tiles.classes(probabilities, _pixels(photo, channels), longest)
+        names = self.class_names or tuple(map(str, range(count)))
+        shares = np.bincount(mask.ravel(), minlength=count) / mask.size
+        colours = self.metadata.get("colours") or [
+            ImageColor.getrgb(COLOURS[label % len(COLOURS)]) for label in range(count)
+        ]
+        colours = tuple(map(tuple, colours))
         return Mask(photo.convert("RGB"), mask, names, dict(zip(names, map(float, shares), strict=True)), colours)
 
     def _restored(self, photo):
@@ -276,18 +264,13 @@ class Predictor:
         grey = photo.mode in ("1", "L", "LA", "I", "F")
         pixels = _pixels(photo, 1 if grey else 3)
 
-        def restore(tiles):
-            return self._model(image=tiles)["restored"]
+        def restore(pieces):
+            return self._model(image=pieces)["restored"]
 
         def whole(image):
-            return by_tiles(restore, image, tuple(tile), self.metadata.get("overlaps", 4))
+            return tiles.by_tiles(restore, image, tuple(tile), self.metadata.get("overlaps", 4))
 
-        if channels == 1:
-            result = np.concatenate([whole(pixels[..., index : index + 1]) for index in range(pixels.shape[-1])], -1)
-        elif grey:
-            result = np.rint(whole(np.repeat(pixels, channels, -1)).mean(-1, keepdims=True)).astype(np.uint8)
-        else:
-            result = whole(pixels)
+        result = tiles.by_channels(whole, pixels, channels)
         return Restored(photo.convert("RGB"), Image.fromarray(result[..., 0] if grey else result))
 
     def _corrected(self, photo):
@@ -320,7 +303,7 @@ def predict(model, photo, **options):
 def as_photo(photo):
     """A photo of any form as a PIL image; see `Predictor.__call__`."""
     if isinstance(photo, Image.Image):
-        return photo
+        return photos.plain(photo)
     if isinstance(photo, bytes | bytearray):
         photo = io.BytesIO(photo)
     if isinstance(photo, str | Path) or hasattr(photo, "read"):
@@ -372,8 +355,6 @@ def _plain(value):
 
 
 def _shown(photos):
-    import sys
-
     for number, photo in enumerate(photos, start=1):
         yield photo
         print(f"\r{number:,} of {len(photos):,} photos", end="\n" if number == len(photos) else "", file=sys.stderr)

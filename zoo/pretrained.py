@@ -71,8 +71,7 @@ def load(name, *, compile=False):
     """
     import keras
 
-    for module in CLASSES:  # of which a file may be made
-        importlib.import_module(f"zoo.{module}")
+    register()
     path = Path(name)
     if str(name) in names() or not (path.exists() or path.suffix):
         path = file(str(name))
@@ -85,6 +84,18 @@ def load(name, *, compile=False):
         raise ValueError(
             f"{path} is not a Keras model file: {reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+def register():
+    """Imports all classes of which a file may be made, so that Keras finds them."""
+    for module in CLASSES:
+        importlib.import_module(f"zoo.{module}")
+
+
+def beside(path):
+    """The card beside a model file, or an empty one."""
+    card = Path(path).parent / "card.json"
+    return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
 
 
 def published_or_path(builder, weights):

@@ -1,8 +1,9 @@
-"""Images of any size by a network of one size: overlapping tiles, blended without a seam (NumPy)."""
+"""Images of any size by a network of one size: overlapping tiles, blended without a seam (NumPy and Pillow)."""
 
 import math
 
 import numpy as np
+from PIL import Image
 
 
 def by_tiles(restore, image, tile, overlaps=4, *, at_once=512):
@@ -79,6 +80,56 @@ def by_windows(see, image, window, overlap):
             total[place] += taper * found
             weight[place] += taper
     return (total / weight)[:height, :width]
+
+
+def classes(probabilities, image, longest=None, *, up=False):
+    """The class of each pixel of an image that a network sees at most `longest` pixels long (`up`: exactly so long).
+
+    Args:
+        probabilities: Function from an image, uint8 (height, width, channels), to float32 (height, width, classes).
+        image: uint8 (height, width, channels).
+        longest: Pixels of the longer side as the network sees it; None takes the image as it is.
+        up: Whether a smaller image grows.
+
+    Returns:
+        uint8 (height, width).
+    """
+    height, width, channels = image.shape
+    scale = longest / max(height, width) if longest else 1.0
+    if scale == 1 or (scale > 1 and not up):
+        return probabilities(image).argmax(axis=-1).astype(np.uint8)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image).resize(size, Image.Resampling.BILINEAR)
+    found = probabilities(np.asarray(picture).reshape(*size[::-1], channels))
+    best, mask = np.full((height, width), -np.inf, np.float32), np.zeros((height, width), np.uint8)
+    for label in range(found.shape[-1]):  # one by one: all of them at the size of a photo fill memory
+        plane = Image.fromarray(np.ascontiguousarray(found[..., label], np.float32))
+        plane = np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR))
+        mask[plane > best] = label
+        np.maximum(best, plane, out=best)
+    return mask
+
+
+def of_file(outputs, num_classes):
+    """Probabilities float32 (height, width, 2 or more) in what an exported U-Net gave for one image, or its votes."""
+    if "probabilities" not in outputs:
+        return np.eye(max(2, num_classes), dtype=np.float32)[outputs["mask"][0]]
+    return both(outputs["probabilities"][0])
+
+
+def both(probabilities):
+    """Probabilities of two classes where those of one class stand for both."""
+    single = probabilities.shape[-1] == 1
+    return np.concatenate([1 - probabilities, probabilities], axis=-1) if single else probabilities
+
+
+def by_channels(restore, image, channels):
+    """Restores a uint8 image by a function of images with another number of channels, 1 or 3."""
+    if image.shape[-1] > channels:
+        return np.concatenate([restore(image[..., index : index + 1]) for index in range(image.shape[-1])], axis=-1)
+    if image.shape[-1] < channels:
+        return np.rint(restore(np.repeat(image, channels, -1)).mean(-1, keepdims=True)).astype(np.uint8)
+    return restore(image)
 
 
 def starts(side, piece, overlap):

@@ -125,10 +125,10 @@ class _Track:
 
 def _match(tracks, chosen, boxes, classes, least):
     """Tracks and detections in pairs of the largest overlap in all: (pairs, tracks left, indices of boxes left)."""
+    from scipy.optimize import linear_sum_assignment  # heavy
+
     overlap = box_overlaps(np.array([track.box for track in tracks]).reshape(-1, 4), boxes[chosen])
     same = np.array([track.label for track in tracks], int)[:, None] == classes[chosen]
-    from scipy.optimize import linear_sum_assignment
-
     cost = np.where(same & (overlap >= least), 1 - overlap, 1e3)  # a pair that may not be costs more than all others
     pairs = [(row, column) for row, column in zip(*linear_sum_assignment(cost), strict=True) if cost[row, column] < 1e3]
     rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}

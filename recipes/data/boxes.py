@@ -194,7 +194,7 @@ def load(
     return _prepare(source, image_size if len(image_size) == 2 else _shape(source, *image_size), classes, splits)
 
 
-def photographs(image_size, **_):
+def photographs(image_size):
     """Parts of the photographs of scikit-image and scikit-learn as one split "test", of which nobody says what is on
     them: to measure how far a file finds what its model finds, and to show int8 what photos are like.
     """

@@ -16,8 +16,7 @@ from recipes.quiet import silent, silent_start
 from zoo import pretrained
 from zoo.drawing import draw_boxes
 from zoo.predictor import Predictor
-
-IOU = 0.6  # overlap above which two boxes of a class mean the same thing
+from zoo.suppression import IOU
 
 
 def predict(
@@ -54,18 +53,18 @@ def predict(
     check_positive(seconds=seconds, every=every)
     if not paths:
         raise ValueError("no image given: name images, folders of them, videos, or the number of a camera")
-    finder = _finder(model, backend)
-    classes = chosen(classes, finder.labels)
-    if unknown := [name for name in classes if name not in finder.labels]:
-        raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(finder.labels)}")
-    wanted = np.array([not classes or name in classes for name in finder.labels])
+    labels, look = _opened(model, backend)
+    classes = chosen(classes, labels)
+    if unknown := [name for name in classes if name not in labels]:
+        raise ValueError(f"the model knows no class {unknown[0]!r}: there are {', '.join(labels)}")
+    wanted = np.array([not classes or name in classes for name in labels])
 
     def find(image, least=confidence):
-        found = finder.on_image(image, confidence=least, iou_threshold=iou)
+        found = look(image, confidence=least, iou_threshold=iou)
         kept = wanted[found["classes"]]
         return {name: values[kept] for name, values in found.items()}
 
-    print(f"the model finds {', '.join(classes or finder.labels)}")
+    print(f"the model finds {', '.join(classes or labels)}")
     with silent():
         find(Image.new("RGB", (64, 64)))  # what is compiled once is no measure of the speed
     folder, rows, predictions, left_out, taken = None, [], [], {}, set()
@@ -74,13 +73,13 @@ def predict(
         folder = folder or runs.output_folder("yolo", "predict", output)
         if isinstance(source, video.Reader):
             options = {"confidence": confidence, "seconds": seconds, "every": every, "track": track}
-            predictions.append(films.annotate(path, source, find, finder.labels, folder, taken, **options))
+            predictions.append(films.annotate(path, source, find, labels, folder, taken, **options))
             listed = predictions[-1]["detections"]
         else:
             found = find(source)
             target = inputs.free_name(folder, path, ".png", taken)
-            plots.save_image(draw_boxes(np.asarray(source.convert("RGB")), found, finder.labels), target)
-            listed = [films.named(found, finder.labels)]
+            plots.save_image(draw_boxes(np.asarray(source.convert("RGB")), found, labels), target)
+            listed = [films.named(found, labels)]
             size = [source.width, source.height]
             predictions.append({"file": str(path), "size": size, "detections": listed[0], "picture": str(target)})
         numbers, times = (predictions[-1].get(key, [0]) for key in ("frame_numbers", "seconds"))
@@ -101,7 +100,7 @@ def predict(
     if followed:
         print(f"\nfollowed: {films.counted(followed)}")
     if not rows:
-        print(f"nothing found at confidence {confidence:g}: the model finds {', '.join(classes or finder.labels)}")
+        print(f"nothing found at confidence {confidence:g}: the model finds {', '.join(classes or labels)}")
     print(
         f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
         f"pictures and tables are in {folder}"
@@ -110,27 +109,17 @@ def predict(
     return {"predictions": predictions, **left_out, "output": folder}
 
 
-class _Light:
-    """An exported detector, run without TensorFlow or Keras; as `recipes.yolo.Finder`."""
-
-    def __init__(self, model):
-        self.predictor = Predictor(model)
-        if self.predictor.task != "object detection":
-            raise ValueError(f"{model} is not a detector: it is for {self.predictor.task}")
-        self.labels = list(self.predictor.class_names)
-
-    def on_image(self, image, *, confidence, iou_threshold):
-        """Detections on one PIL image, boxes in its own pixels."""
-        self.predictor.confidence, self.predictor.iou_threshold = confidence, iou_threshold
-        return self.predictor.arrays(image)
-
-
-def _finder(model, backend):
+def _opened(model, backend):
+    """(names of the classes, function of a PIL image, `confidence` and `iou_threshold` to arrays)."""
     path = Path(model)
     exported = path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file()
     published = model in pretrained.names() or not (path.exists() or path.suffix)
     if exported or (published and backend == "litert"):
-        return _Light(model)
+        predictor = Predictor(model)
+        if predictor.task != "object detection":
+            raise ValueError(f"{model} is not a detector: it is for {predictor.task}")
+        return list(predictor.class_names), predictor.on_image
     with silent_start():
         from recipes.yolo import Finder
-    return Finder(model)
+    finder = Finder(model)
+    return finder.labels, finder.on_image
