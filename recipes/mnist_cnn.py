@@ -20,17 +20,20 @@ from typing import Literal
 
 import keras
 import numpy as np
-from sklearn.metrics import confusion_matrix
 from tyro.conf import OmitArgPrefixes, Positional
 
 import zoo
-from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes import cards, checkpoints, classification, exports, inputs, plots, results, runs, timing, training
+from recipes.classification import TASK, evaluated, exported, measure
 from recipes.data import images as image_data
 from recipes.data.splits import Split
-from zoo.metrics import expected_calibration_error
 from zoo.photos import as_trained, border
 
-TASK = "image classification"
+
+class Classifier(classification.Classifier):
+    """A digit classifier of any form."""
+
+    name = "mnist_cnn"
 
 
 def datasets(dataset="digits", input_shape=None, data_dir=None, manual_dir=None):
@@ -132,7 +135,7 @@ def train(
         )
 
     # machine: a run folder, and a fit that can be killed and resumed
-    run = runs.start("mnist_cnn", train, arguments)
+    run = runs.start(Classifier.name, train, arguments)
     card = _card(images, model) | runs.environment()
     print(f"{images.name}: {len(y):,} images for training, {model.count_params():,} parameters, {epochs} epochs")
     validation = image_data.evaluation_batches(*images.split("validation"), num_classes=num_classes)
@@ -159,8 +162,8 @@ def train(
 def _card(images, model):
     """What the card says before anything is measured."""
     return {
-        "name": "mnist_cnn",
-        "builder": "mnist_cnn",
+        "name": Classifier.name,
+        "builder": Classifier.name,
         "task": TASK,
         "dataset": cards.dataset_entry(images)
         | {"classes": images.class_names, "border": border(images.split("train")[0])},
@@ -189,21 +192,8 @@ def evaluate(
         output: Folder for the pictures and evaluation.json; by default a new one under runs/mnist_cnn.
     """
     classifier = Classifier(model)
-    images = classifier.datasets(dataset, data_dir, manual_dir)
-    x, y = images.split(split)
-    y = classifier.match_labels(images.class_names, y)
-    folder = runs.output_folder("mnist_cnn", f"evaluate-{images.name}", output)
-    figures = measure(classifier, x, y, classifier.labels, folder)
-    figures = {
-        "model": classifier.path,
-        "dataset": images.name,
-        "split": split,
-        "images": len(y),
-        "skipped_files": len(images.skipped),
-        **figures,
-    }
-    message = f"accuracy {figures['metrics']['accuracy']:.4f} on {len(y):,} images of {images.name} ({split})"
-    return results.evaluated(folder, figures, figures["per_class"], message)
+    images = classifier.fitting(lambda shape: datasets(dataset, shape, data_dir, manual_dir), dataset)
+    return evaluated(classifier, images, split, output)
 
 
 def predict(
@@ -236,7 +226,7 @@ def predict(
         {"file": str(file), "label": classifier.labels[values.argmax()], "confidence": float(values.max()), **row}
         for (file, _), values, row in zip(read, probabilities, rows, strict=True)
     ]
-    folder = runs.output_folder("mnist_cnn", "predict", output)
+    folder = runs.output_folder(Classifier.name, "predict", output)
     predictions = [
         row | {"probabilities": dict(zip(classifier.labels, map(float, values), strict=True))}
         for row, values in zip(rows, probabilities, strict=True)
@@ -276,112 +266,5 @@ def export(
     """
     files = exports.plan(format, quantize, batch)
     classifier = Classifier(model).keras_only()
-    images = classifier.datasets(dataset, data_dir, manual_dir)
-    x, y = images.split(split)
-    y = classifier.match_labels(images.class_names, y)
-    folder = runs.output_folder("mnist_cnn", "export", output)
-    training_images = images.split("train" if "train" in images.splits else split)[0]
-    reference = classifier(x)
-
-    def measured(path):
-        exported = Classifier(path)
-        found = exported(x)
-        return {
-            "metrics": {"accuracy": float((found.argmax(axis=1) == y).mean())},
-            "measured_on": f"{images.name}, {split}",
-            "max_abs_difference": float(np.abs(found - reference).max()),
-            "latency_ms": round(timing.latency(lambda: exported(x[:1])), 4),
-        }
-
-    entries = exports.write_all(
-        folder,
-        files,
-        classifier,
-        batch=batch,
-        metadata={"input": "uint8 pixels, 0 to 255", "border": classifier.border},
-        representative_data=exports.some_of(training_images, 500),
-        measured=measured,
-    )
-    accuracy = float((reference.argmax(axis=1) == y).mean())
-    print(f"\nKeras: accuracy {accuracy:.4f} on {len(y):,} images of {images.name} ({split}); files are in {folder}")
-    return {
-        "output": folder,
-        "dataset": images.name,
-        "split": split,
-        "metrics": {"accuracy": accuracy},
-        "files": entries,
-    }
-
-
-class Classifier(models.TrainedModel):
-    """Any form of a trained classifier: uint8 images (count, height, width, channels) to probabilities.
-
-    Attributes:
-        input_shape: (height, width, channels).
-        labels: Names of the classes.
-        border: Mean brightness of the border of the training images, or None where it is not known.
-    """
-
-    name, task = "mnist_cnn", TASK
-
-    def __init__(self, model, *, card=None):
-        super().__init__(model, card=card)
-        if self.exported:
-            shape, dtype = self.model.inputs.get("image", ((), ""))
-            if len(shape) != 4 or dtype != "uint8":
-                raise ValueError(f"{self.path} does not classify images: its inputs are {self.model.inputs}")
-            outputs = self.model(image=np.zeros(shape, np.uint8)).get("probabilities", np.zeros(())).shape
-        else:
-            shape, outputs = self.model.input_shape, self.model.output_shape
-        if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3) or None in shape[1:]:
-            raise ValueError(f"{self.path} takes inputs of shape {shape}, not images (height, width, 1 or 3)")
-        if not isinstance(outputs, tuple) or len(outputs) != 2:
-            raise ValueError(f"{self.path} does not classify images: it gives outputs of shape {outputs}")
-        self.known = bool(self.card or self.labels)
-        self.input_shape = tuple(shape[1:])
-        self.labels = [str(label) for label in self.labels or range(outputs[-1])]
-        self.border = self.about.get("border")
-
-    def datasets(self, dataset, data_dir, manual_dir):
-        """A data set in this model's input shape; a model of unknown origin must fit the data set's own.
-
-        Raises:
-            ValueError: If it does not fit.
-        """
-        shape = self.input_shape if self.known or Path(dataset).is_dir() else None
-        images = datasets(dataset, shape, data_dir, manual_dir)
-        if images.image_shape != self.input_shape:
-            raise ValueError(f"{self.path} takes images {self.input_shape}, {dataset} has {images.image_shape}")
-        return images
-
-    def __call__(self, images):
-        if isinstance(self.model, keras.Model):
-            return self.model.predict(images / np.float32(255), batch_size=500, verbose=0)
-        return self.model(image=images)["probabilities"]
-
-
-def measure(classify, images, labels, class_names, folder):
-    """Figures and pictures of a classifier on one split, the pictures written into `folder`."""
-    probabilities = classify(images)
-    guesses, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    correct = guesses == labels
-    error = expected_calibration_error(probabilities, labels)
-    true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1)
-
-    plots.confusion_matrix(
-        confusion_matrix(labels, guesses, labels=range(len(class_names))), class_names, folder / "confusion_matrix.png"
-    )
-    plots.calibration(confidences, correct, error, folder / "calibration.png")
-    worst = [index for index in np.argsort(-confidences) if not correct[index]][:32]
-    captions = [f"{class_names[labels[i]]}, not {class_names[guesses[i]]}\n{confidences[i]:.0%} sure" for i in worst]
-    title = f"{int((~correct).sum()):,} mistakes on {len(labels):,} images, the most confident first"
-    plots.sheet(images[worst], captions, folder / "mistakes.png", title=title)
-    return {
-        "metrics": {
-            "accuracy": float(correct.mean()),
-            "cross_entropy": float(-np.log(true).mean()),
-            "expected_calibration_error": error,
-        },
-        "baselines": {"most_frequent_class": {"accuracy": float(np.bincount(labels).max() / len(labels))}},
-        "per_class": results.per_class(labels, guesses, class_names, "images"),
-    }
+    images = classifier.fitting(lambda shape: datasets(dataset, shape, data_dir, manual_dir), dataset)
+    return exported(classifier, files, images, split, output, batch=batch)

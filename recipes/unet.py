@@ -40,6 +40,7 @@ from zoo.tiles import both, by_windows, classes, of_file
 from zoo.unet import resized, stride_of, without_supervision
 
 TASK = "semantic segmentation"
+OWN_FILTERS = (24, 48, 96, 128, 192)
 WHOLE = 640 * 640  # pixels up to which a flexible network sees an image in one piece
 
 
@@ -68,7 +69,7 @@ def train(
     rotation: float = 5.0,
     flip: Literal["none", "horizontal", "both"] = "horizontal",
     jitter: float = 0.7,
-    filters: tuple[int, ...] | None = (24, 48, 96, 128, 192),
+    filters: tuple[int, ...] | None = OWN_FILTERS,
     convolutions: int = 2,
     stem_stride: Literal[1, 2, 4] = 2,
     normalization: Literal["none", "batch", "group"] = "batch",
@@ -106,7 +107,8 @@ def train(
         rotation: Largest random angle in degrees.
         flip: Random mirroring.
         jitter: Strength of the random change of light and colour; 0 for none.
-        filters: Filters of each level of the network; none takes those of the document's network.
+        filters: Filters of each level of the network, with an encoder of the five levels of the decoder (by default 16,
+            32, 64, 128, 256); none takes those of the document's network.
         convolutions: Convolutions per level.
         stem_stride: 2 or 4: the network works at half or a quarter of the resolution.
         normalization: What follows each convolution.
@@ -189,7 +191,8 @@ def _network_options(arguments):
     options = {name: arguments[name] for name in names}
     if arguments["encoder"]:  # it has filters and a stride of its own
         chosen = {name: arguments[name] for name in ("encoder", "encoder_weights")}
-        options |= chosen | {"filters": None, "stem_stride": 1}
+        given = tuple(arguments["filters"] or OWN_FILTERS)
+        options |= chosen | {"filters": None if given == OWN_FILTERS else given, "stem_stride": 1}
     return options
 
 
@@ -639,8 +642,7 @@ def _for_all(stream, outputs):
 
 def _finished(model):
     """What is saved after training: float32, one output, and any size where the network allows it."""
-    model = exporting.float32_copy(without_supervision(model))
-    return model if any(layer.name == "encoder_input" for layer in model.layers) else resized(model, None, None)
+    return resized(exporting.float32_copy(without_supervision(model)), None, None)
 
 
 def piece(side, at_most, stride):

@@ -196,7 +196,11 @@ def test_weights_must_fit(tmp_path):
     np.testing.assert_array_equal(model(chirp_and_noise()), again(chirp_and_noise()))
     with pytest.raises(ValueError, match="sample rate 4000, not 8000"):
         zoo.spectrogram_cnn((4000,), 3, weights=tmp_path / "model.keras")
-    with pytest.raises(ValueError, match=r"\(4000,\) and 3 classes, asked for \(8000,\) and 10"):
+    fitted = zoo.spectrogram_cnn((4000,), 5, sample_rate=4000, weights=tmp_path / "model.keras")
+    assert fitted.output_shape == (None, 5)
+    for left, right in zip(model.get_weights()[:-2], fitted.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(left, right)
+    with pytest.raises(ValueError, match=r"\(4000,\), asked for \(8000,\)"):
         zoo.spectrogram_cnn(weights=tmp_path / "model.keras")
 
 

@@ -133,15 +133,22 @@ def test_encoders_have_skips_at_the_right_strides(encoder):
     np.testing.assert_allclose(seen[0, 20, 20], expected, atol=1e-4)
 
 
-def test_weights_fit_any_size_and_no_other_number_of_classes(tmp_path):
+def test_weights_fit_any_size_and_for_other_classes_all_but_the_last_layer(tmp_path):
     model = zoo.unet((32, 32, 3), 4, filters=(4, 6), normalization="batch")
     model.save(tmp_path / "model.keras")
     other = zoo.unet((16, 64, 3), 4, weights=tmp_path / "model.keras")
     assert other.input_shape == (None, 16, 64, 3)
     for left, right in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
-    with pytest.raises(ValueError, match="4 classes, asked for 3 and 5"):
-        zoo.unet((32, 32, 3), 5, weights=tmp_path / "model.keras")
+    for classes in (1, 5):
+        fitted = zoo.unet((32, 32, 3), classes, weights=tmp_path / "model.keras")
+        assert fitted.output_shape == (None, 32, 32, classes)
+        for left, right in zip(model.get_weights()[:-2], fitted.get_weights()[:-2], strict=True):
+            np.testing.assert_array_equal(left, right)
+        total = np.array(fitted(np.zeros((1, 32, 32, 3), np.float32))).sum(axis=-1)
+        assert classes == 1 or np.allclose(total, 1, atol=1e-5)
+    with pytest.raises(ValueError, match="3 channels, asked for 1"):
+        zoo.unet((32, 32, 1), 4, weights=tmp_path / "model.keras")
     with pytest.raises(ValueError, match="multiples of 2"):
         zoo.unet((33, 32, 3), 4, weights=tmp_path / "model.keras")
 

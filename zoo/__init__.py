@@ -1,4 +1,4 @@
-"""Zoo: eight small vision and sound systems on Keras 3, each trained, measured and exported for a phone.
+"""Zoo: nine small vision and sound systems on Keras 3, each trained, measured and exported for a phone.
 
     import zoo
     model = zoo.mnist_cnn()           # a fresh network, to compile and fit
@@ -26,6 +26,7 @@ _FROM = {  # name to the module that has it
     "denoising_autoencoder": "denoising_autoencoder",
     "diffusion_unet": "diffusion_unet",
     "efficientnet_lite": "efficientnet_lite",
+    "image_classifier": "image_classifier",
     "load": "pretrained",
     "mnist_cnn": "mnist_cnn",
     "predict": "predictor",

@@ -57,6 +57,25 @@ def features(backbone, input_shape, weights=None, strides=()):
     return network.inputs[0], found, network.outputs[0]
 
 
+def pooled(backbone, input_shape, weights=None):
+    """Builds a network up to the features that its own classifier sees, averaged over the image.
+
+    Args:
+        backbone: Its name.
+        input_shape: (height, width, 3) of the images, in [0, 1].
+        weights: See `features`.
+
+    Returns:
+        (input, features (batch, channels), weights of its own last layer for the 1,000 classes of ImageNet, or None).
+    """
+    if backbone not in OURS:
+        image, _, x = features(backbone, input_shape, weights)
+        return image, layers.GlobalAveragePooling2D(name="average")(x), None
+    network = efficientnet_lite(input_shape, variant=backbone.removeprefix("efficientnet_"), weights=weights)
+    own = None if weights is None else network.layers[-1].get_weights()
+    return network.inputs[0], network.get_layer("average").output, own
+
+
 def freeze(model, until):
     """Freezes the layers of a model up to and including the one named `until`; the others stay as they are.
 

@@ -43,7 +43,8 @@ def mnist_cnn(
         dense_units: Units of the fully connected ReLU layer before the last one; 0 leaves it out.
         dropout: Fraction in [0, 1) of the last features that is dropped in training.
         weights: None, the name of a data set with published weights ("mnist", "fashion_mnist"), or the path of a
-            `.keras` file. The file decides the architecture; `input_shape` and `num_classes` must agree with it.
+            `.keras` file. The file decides the architecture; with another number of classes all but the last
+            layer is kept.
         name: Name of the model; one from a file keeps its own.
 
     Returns:

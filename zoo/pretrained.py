@@ -117,15 +117,32 @@ def published_or_path(builder, weights):
 
 
 def from_weights(builder, weights, input_shape, num_classes=None):
-    """The same for a network of images, checked against the builder's other arguments.
+    """The same for a network of images or sounds of one size; with another number of classes all but the last layer is
+    kept.
 
     Raises:
-        ValueError: If the model has another input shape or number of classes.
+        ValueError: If the model has another input shape, or no classes.
     """
     model = published_or_path(builder, weights)
-    found, wanted = f"input shape {model.input_shape[1:]}", f"{tuple(input_shape)}"
-    if num_classes is not None:  # a model without classes gives another image
-        found, wanted = f"{found} and {model.output_shape[-1]} classes", f"{wanted} and {num_classes}"
-    if model.input_shape[1:] != tuple(input_shape) or num_classes not in (None, model.output_shape[-1]):
-        raise ValueError(f"weights {str(weights)!r} have {found}, asked for {wanted}")
-    return model
+    if model.input_shape[1:] != tuple(input_shape):
+        raise ValueError(
+            f"weights {str(weights)!r} have input shape {model.input_shape[1:]}, asked for {tuple(input_shape)}"
+        )
+    return model if num_classes is None else with_classes(model, num_classes)
+
+
+def with_classes(model, num_classes):
+    """A classifier for another number of classes: its last layer is new, all else is that of `model`.
+
+    Raises:
+        ValueError: If the model does not end in a fully connected layer.
+    """
+    from keras import Model, layers
+
+    last = model.layers[-1]
+    if model.output_shape == (None, num_classes):
+        return model
+    if not isinstance(last, layers.Dense):
+        raise ValueError(f"the model {model.name} is no classifier: it ends in {last.name}, {model.output_shape[1:]}")
+    new = layers.Dense.from_config(last.get_config() | {"units": num_classes})
+    return Model(model.input, new(last.input), name=model.name)

@@ -60,7 +60,7 @@ def spectrogram_cnn(
         dropout: Fraction in [0, 1) of the last features that is dropped in training.
         augment: Strength of `SpecAugment` in training, 0 leaves it out.
         weights: None, the name of a data set with published weights ("spoken_digit"), or the path of a `.keras` file.
-            The file decides the architecture; `input_shape`, `num_classes` and `sample_rate` must agree with it.
+            The file decides the architecture; with another number of classes all but the last layer is kept.
         name: Name of the model; one from a file keeps its own.
 
     Returns:

@@ -78,8 +78,8 @@ def unet(
             Needs a fixed size.
         encoder_weights: None or "imagenet" (from the extra `pretrained`, or downloaded by Keras), of the encoder.
         weights: None, the name of a data set with published weights ("camvid", "scenes"), or the path of a `.keras`
-            file. The file decides the architecture; channels and `num_classes` must agree with it, any size that fits
-            its strides will do.
+            file. The file decides the architecture; with another number of classes all but the last layer is kept, any
+            size that fits its strides will do.
         name: Name of the model; one from a file keeps its own.
 
     Returns:
@@ -237,12 +237,15 @@ def _mask(x, num_classes, stride, name):
 
 
 def _from_weights(weights, input_shape, num_classes):
-    model = pretrained.published_or_path("unet", weights)
-    if model.input_shape[-1] != input_shape[-1] or model.output_shape[-1] != num_classes:
+    model = without_supervision(pretrained.published_or_path("unet", weights))
+    if model.input_shape[-1] != input_shape[-1]:
         raise ValueError(
-            f"weights {str(weights)!r} have {model.input_shape[-1]} channels and {model.output_shape[-1]} classes, "
-            f"asked for {input_shape[-1]} and {num_classes}"
+            f"weights {str(weights)!r} are for {model.input_shape[-1]} channels, asked for {input_shape[-1]}"
         )
+    if model.output_shape[-1] != num_classes:  # all but the last layer
+        ups = [layer.size[0] for layer in model.layers if layer.name == "mask_upsampling"]
+        mask = _mask(model.get_layer("mask_logits").input, num_classes, *(ups or [1]), name="mask")
+        model = Model(model.input, mask, name=model.name)
     return model if model.input_shape[1:] == tuple(input_shape) else resized(model, *input_shape[:2])
 
 

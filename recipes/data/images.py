@@ -5,6 +5,7 @@ transform per batch, and nothing is decoded twice.
 """
 
 import logging
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -51,6 +52,11 @@ class ImageDataset:
     def image_shape(self):
         return next(iter(self.splits.values()))[0].shape[1:]
 
+    @property
+    def measured(self):
+        """The split to measure on: "test" where there is one, else "validation"."""
+        return "test" if "test" in self.splits else "validation"
+
     def split(self, name):
         """(images, labels) of "train", "validation" (also "val"), "test" or "all"."""
         name = {"val": "validation"}.get(name, name)
@@ -62,14 +68,25 @@ class ImageDataset:
         return self.splits[name]
 
 
-def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=True, fit="pad"):
+def load(
+    dataset,
+    *,
+    input_shape=None,
+    data_dir=None,
+    manual_dir=None,
+    labelled=True,
+    fit="pad",
+    usual=(28, 28, 1),
+    largest=64,
+    cut_test=True,
+):
     """Loads a data set.
 
     Args:
         dataset: "digits" (embedded), a folder `class/*.png` or `train|validation|test/class/*.png`, or the name of
             any image classification set of tensorflow-datasets.
         input_shape: (height, width, channels) to bring the images to. None keeps their own, where they all have the
-            same (in a folder also 28 to 64 pixels a side, in steps of 4), and else means (28, 28, 1).
+            same (in a folder also 28 to `largest` pixels a side, in steps of 4), and else means `usual`.
         data_dir: Where tensorflow-datasets keeps its files (its own default when None).
         manual_dir: Folder with the original files of the set, got by hand, for a machine without a network.
         labelled: Whether labels are needed. If not, a folder may hold images directly, and a set of
@@ -77,6 +94,9 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=
         fit: How an image of other proportions gets the shape: "pad" adds a border, "crop" cuts off what is too much
             about the centre, "tiles" cuts an image of a folder into as many pieces as fit, at its own resolution,
             "stretch" changes the proportions.
+        usual: See `input_shape`; where it has three channels, so has every data set.
+        largest: See `input_shape`.
+        cut_test: Whether a test split is cut off also where the publisher gives one for validation.
 
     Returns:
         An `ImageDataset` with the splits "train", "validation" and "test". Splits that the publisher does not give are
@@ -90,12 +110,13 @@ def load(dataset, *, input_shape=None, data_dir=None, manual_dir=None, labelled=
     if manual_dir is not None and not Path(manual_dir).is_dir():
         raise ValueError(f"there is no folder {manual_dir} (manual_dir)")
     if dataset == "digits":
-        return _load_digits(input_shape or (28, 28, 1))
+        return _load_digits(input_shape or usual)
+    size = {"input_shape": input_shape, "usual": usual, "cut_test": cut_test}
     if Path(dataset).is_dir():
-        return _load_folder(Path(dataset), input_shape, labelled, fit)
+        return _load_folder(Path(dataset), labelled, fit, largest, **size)
     if dataset.startswith((".", "/", "~")) or dataset.endswith("/"):
         raise ValueError(f"there is no folder {dataset}")
-    return _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit)
+    return _load_tfds(dataset, data_dir, manual_dir, labelled, fit, **size)
 
 
 def read(path, input_shape, fit="pad"):
@@ -266,19 +287,26 @@ def cut(labels, fractions, at_most=5000):
     return [np.sort(np.array(part, dtype=int)) for part in parts]
 
 
-def _complete(splits, sources=None):
+def _missing(splits, cut_test=True):
+    """Name to share of the splits that are to be cut from "train"."""
+    wanted = {"validation": 0.1, "test": 0.2}
+    if "validation" in splits and not cut_test:
+        del wanted["test"]
+    return {name: share for name, share in wanted.items() if name not in splits}
+
+
+def _complete(splits, sources=None, cut_test=True):
     """Adds the splits that a data set lacks, cut from "train"; pieces of one source stay together."""
-    fractions = {"validation": 0.1, "test": 0.2}
-    missing = [name for name in fractions if name not in splits]
+    missing = _missing(splits, cut_test)
     if missing:
         images, labels = splits["train"]
         sources = np.arange(len(labels)) if sources is None else sources
         first = np.unique(sources, return_index=True)[1]
-        parts = cut(labels[first], [fractions[name] for name in missing])
+        parts = cut(labels[first], list(missing.values()))
         rest, *cuts = (np.flatnonzero(np.isin(sources, part)) for part in parts)
         splits = {**splits, "train": (images[rest], labels[rest])}
         splits.update({name: (images[cut], labels[cut]) for name, cut in zip(missing, cuts, strict=True)})
-    return {name: splits[name] for name in SPLITS}
+    return {name: splits[name] for name in SPLITS if name in splits}
 
 
 def _load_digits(input_shape):
@@ -294,7 +322,7 @@ def _load_digits(input_shape):
     return ImageDataset("digits", names, splits, version="scikit-learn", licence="CC BY 4.0")
 
 
-def _load_folder(folder, input_shape, labelled, fit):
+def _load_folder(folder, labelled, fit, largest, *, input_shape, usual, cut_test):
     roots = split_data.roots(folder, lambda path: any(files(path)), classes=labelled)
     everything = [path for parts in roots.values() for root in parts for path in split_data.walk(root)]
     pictures = {split: [one for root in parts for one in _with_class(root)] for split, parts in roots.items()}
@@ -312,7 +340,9 @@ def _load_folder(folder, input_shape, labelled, fit):
     elif len(names) < 2:
         raise ValueError(f"{folder} has one class, {names[0]}: a classifier needs two or more folders of images")
     splits, skipped, sources = {}, [], None
-    input_shape = input_shape or _own_shape([path for path in everything if is_image(path)])
+    own = [path for path in everything if is_image(path)]
+    input_shape = input_shape or _own_shape(own, usual, largest)
+    _check_memory(folder, len(own), input_shape)
     for split, entries in pictures.items():
         labels = {name: label for label, name in enumerate(names)}
         paths = [(path, labels[name] if names else 0) for path, name in entries if name or not names]
@@ -342,12 +372,12 @@ def _load_folder(folder, input_shape, labelled, fit):
     if "train" in splits:
         first = np.unique(sources, return_index=True)[1]
         counts = np.bincount(splits["train"][1][first], minlength=max(1, len(names)))
-        needed = 1 + len(set(SPLITS) - set(splits))
+        needed = 1 + len(_missing(splits, cut_test))
         if counts.min() < needed:
             few = folder / names[int(counts.argmin())] if names else folder
             per = " per class" if names else ""
             raise ValueError(f"{few} has {counts.min()} readable images: the splits need {needed}{per}")
-        splits = _complete(splits, sources)
+        splits = _complete(splits, sources, cut_test)
     return ImageDataset(folder.resolve().name, tuple(names), splits, skipped=tuple(skipped), left_out=other)
 
 
@@ -362,8 +392,8 @@ def upright_size(image):
     return image.size[::-1] if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else image.size
 
 
-def _own_shape(paths):
-    """The shape that all images have, if they are of a size to learn from as they are; else (28, 28, 1)."""
+def _own_shape(paths, usual, largest):
+    """The shape that all images have, if they are of a size to learn from as they are; else the usual one."""
 
     def shape(path):
         try:
@@ -375,9 +405,23 @@ def _own_shape(paths):
     with ThreadPoolExecutor() as pool:
         found = set(pool.map(shape, paths)) - {None}
     sides = {found_shape[:2] for found_shape in found}
-    if len(sides) == 1 and all(28 <= side <= 64 and side % 4 == 0 for side in min(sides)):
-        return max(found)
-    return 28, 28, 1
+    if len(sides) == 1 and all(28 <= side <= largest and side % 4 == 0 for side in min(sides)):
+        return (*max(found)[:2], max(max(found)[2], usual[2]))
+    return usual
+
+
+def _check_memory(name, count, shape):
+    """Refuses what would fill the memory of the machine: a data set is held as uint8, all of it.
+
+    Raises:
+        ValueError: If it takes more than two thirds of it.
+    """
+    needed, there = count * int(np.prod(shape)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there * 2 / 3:
+        raise ValueError(
+            f"{name}: {count:,} images of {shape[0]} x {shape[1]} need {needed / 1e9:.1f} GB, this machine has "
+            f"{there / 1e9:.1f} GB; take smaller images"
+        )
 
 
 def tfds_builder(dataset, data_dir, *, embedded="digits"):
@@ -425,7 +469,7 @@ def download(builder, manual_dir, offline=OFFLINE):
         raise ValueError(f"{builder.name} cannot be downloaded ({reason[:120]}); {offline}") from error
 
 
-def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
+def _load_tfds(dataset, data_dir, manual_dir, labelled, fit, *, input_shape, usual, cut_test):
     import tensorflow_datasets as tfds
 
     builder = tfds_builder(dataset, data_dir)
@@ -438,10 +482,11 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
     if "image" not in found or (labelled and "label" not in found):
         kind = "labelled images" if labelled else "images"
         raise ValueError(f"{dataset} is not a set of {kind}: it has {', '.join(features or [])}")
+    own = features["image"].shape
+    shape = input_shape or (usual if None in own else (*own[:2], max(own[2], usual[2])))
+    _check_memory(dataset, sum(split.num_examples for split in builder.info.splits.values()), shape)
     download(builder, manual_dir)
 
-    own = features["image"].shape
-    shape = input_shape or (own if None not in own else (28, 28, 1))
     splits = {}
     for split in (name for name in SPLITS if name in builder.info.splits):
         examples = builder.as_dataset(split=split, shuffle_files=False)
@@ -453,7 +498,7 @@ def _load_tfds(dataset, input_shape, data_dir, manual_dir, labelled, fit):
     return ImageDataset(
         dataset,
         tuple(features["label"].names) if "label" in found else (),
-        _complete(splits) if "train" in splits else splits,
+        _complete(splits, cut_test=cut_test) if "train" in splits else splits,
         version=str(builder.info.version),
         licence=builder.info.redistribution_info.license or LICENCES.get(dataset, ""),
     )
