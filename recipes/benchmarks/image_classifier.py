@@ -65,7 +65,8 @@ def _speeds(backbone, size, batch_size, steps, rounds, classes=5):
     def augmented(turn):
         sizes = {"num_classes": classes, "batch_size": batch_size, "steps": steps, "epochs": 1, "seed": turn}
         drawn = {"augment": 0.3, "mixup": 0.2, "class_weights": [1.0] * classes}
-        ours.fit(photo_batches.training_batches(x, y, **sizes, **drawn), steps_per_epoch=steps, shuffle=False, verbose=0)
+        stream = photo_batches.training_batches(x, y, **sizes, **drawn)
+        ours.fit(stream, steps_per_epoch=steps, shuffle=False, verbose=0)
 
     contenders = {
         "plain fit": lambda turn: plain.fit(*arrays, batch_size=batch_size, verbose=0),
