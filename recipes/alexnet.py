@@ -352,7 +352,6 @@ def export(
     tests = examples(photos, split, kind, strength, side=estimator.side, seed=seed, casts=casts)
     reference = estimator(tests.pixels)
     folder = runs.output_folder("alexnet", "export", output)
-    unit = {"shift": "added to the channels, 0-255", "gains": "factors of the channels", "angle": "degrees"}[kind]
     target = {"kind": kind, "strength": strength, "outputs": list(estimator.outputs)}
 
     def measured(path):
@@ -371,11 +370,7 @@ def export(
         estimator,
         batch=batch,
         endpoints=exporting.cast_endpoint(estimator.model, kind),
-        metadata={
-            "input": "uint8 pixels, 0 to 255",
-            "output": f"{', '.join(estimator.outputs)}: {unit}",
-            "target": target,
-        },
+        metadata=exporting.cast_metadata(target),
         representative_data=representative(photos, split, kind, strength, estimator.side),
         measured=measured,
         card={"name": "alexnet", "task": TASK, "target": target},

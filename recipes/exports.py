@@ -70,14 +70,13 @@ def write_all(
             quantize=quantization,
             endpoints=endpoints(format) if callable(endpoints) else endpoints,
             labels=opened.labels,
-            metadata={
-                "name": opened.name,
-                "task": opened.task,
-                **((metadata(format) if callable(metadata) else metadata) or {}),
-                "dataset": opened.card.get("dataset", {}).get("name"),
-                "licence": opened.card.get("licence"),
-                "quantize": quantization,
-            },
+            metadata=exporting.described(
+                opened.name,
+                opened.task,
+                (metadata(format) if callable(metadata) else metadata) or {},
+                opened.card,
+                quantization,
+            ),
             representative_data=representative_data if quantization == "int8" else None,
             batch=batch,
         )

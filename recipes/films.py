@@ -93,7 +93,7 @@ def named(found, labels):
         {
             "class": labels[label],
             "confidence": round(float(score), 4),
-            **dict(zip(("left", "top", "right", "lower"), (round(float(side), 1) for side in box), strict=True)),
+            **dict(zip(("left", "top", "right", "bottom"), (round(float(side), 1) for side in box), strict=True)),
         }
         for box, score, label in zip(found["boxes"], found["scores"], found["classes"], strict=True)
     ]

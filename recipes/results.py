@@ -11,7 +11,7 @@ from recipes import cards, runs
 def table(rows):
     """Text of a table with aligned columns; the rows are dictionaries with the same keys, floats get four digits."""
     cells = [[_cell(value) for value in row.values()] for row in rows]
-    lines = [list(rows[0]), *cells]
+    lines = [[name.replace("_", " ") for name in rows[0]], *cells]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

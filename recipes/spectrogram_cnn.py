@@ -450,11 +450,7 @@ def export(
         batch=batch,
         # an ONNX file holds one endpoint
         endpoints=lambda format: {exporting.ENDPOINT: endpoints[exporting.ENDPOINT]} if format == "onnx" else endpoints,
-        metadata={
-            "input": f"{input} PCM, {classifier.samples} samples at {classifier.sample_rate} per second",
-            "sound": classifier.sound,
-            "spectrogram": classifier.settings,
-        },
+        metadata=exporting.sound_metadata(classifier.model, classifier.sound, input),
         representative_data=representative_data,
         measured=measured,
     )

@@ -325,14 +325,14 @@ def predict(
         work = _segment_video if isinstance(source, video.Reader) else _segment_photo
         rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, taken))
     pictures.legend(segmenter.labels, segmenter.colours, folder / "legend.png")
-    head = ("file", "width", "height", "frames", "frames per second", "overlay")
+    head = ("file", "width", "height", "frames", "frames_per_second", "overlay")
     table = [{key: row[key] for key in head} | row["area"] for row in rows]
     results.write_predictions(folder, rows, table)
     shown = [{"file": row["file"], **{name: f"{share:.1%}" for name, share in row["area"].items()}} for row in rows]
     print(results.table(shown))
     for row in rows:
         if row["frames"]:
-            print(f"{row['file']}: {row['frames']:,} frames, {row['frames per second']:.1f} per second")
+            print(f"{row['file']}: {row['frames']:,} frames, {row['frames_per_second']:.1f} per second")
     print(f"\noverlays, masks and tables are in {folder}")
     return {"predictions": rows, **left_out, "output": folder}
 
@@ -407,11 +407,7 @@ def export(
         batch=batch,
         network=network,
         endpoints={exporting.ENDPOINT: exporting.mask_endpoint(network, probabilities)},
-        metadata={
-            "input": f"uint8 image, {size[0]} x {size[1]}, {whole.channels} channels",
-            "num_classes": whole.classes,
-            "colours": whole.colours,
-        },
+        metadata=exporting.mask_metadata((*size, whole.channels), whole.classes, whole.colours),
         representative_data=representative,
         measured=measured,
     )
@@ -552,7 +548,7 @@ def measure(segmenter, scenes, split, folder):
                 "iou": float(iou[index]),
                 "accuracy": float(matrix[index, index] / total[index]),
                 "boundary_f1": float(outline[index]),
-                "share of pixels": float(matrix[index].sum() / max(1, matrix.sum())),
+                "share_of_pixels": float(matrix[index].sum() / max(1, matrix.sum())),
             }
             for index in range(count)
         ],
@@ -603,7 +599,7 @@ def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder,
         "width": image.shape[1],
         "height": image.shape[0],
         "frames": 0,
-        "frames per second": None,
+        "frames_per_second": None,
         "overlay": str(overlay),
         "mask": str(indexed),
         "area": segmenter.area(np.bincount(mask.ravel(), minlength=256)),
@@ -627,7 +623,7 @@ def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder
         "width": reader.size[0],
         "height": reader.size[1],
         "frames": number,
-        "frames per second": rate,
+        "frames_per_second": rate,
         "overlay": str(overlay),
         "mask": None,
         "area": segmenter.area(counts),

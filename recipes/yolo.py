@@ -35,10 +35,6 @@ from zoo.yolo import Detector, fitted
 
 TASK = "object detection"
 Size = Literal["nano", "small", "medium"] | tuple[float, float]
-LETTERBOX = (
-    "outside: the image fits into image_size with its proportions, in the middle of grey (114)",
-    "inside: the image has the size image_size",
-)
 
 
 @dataclass(frozen=True)
@@ -287,7 +283,7 @@ def export(
 ):
     """Exports a Keras model (uint8 image in, boxes, scores and classes out) and measures mAP50 of every file.
 
-    Boxes are left, top, right and lower as shares of the image, so that 1 is its right or lower edge.
+    Boxes are left, top, right and bottom as shares of the image, so that 1 is its right or bottom edge.
 
     Args:
         model: A published model, a run folder or a .keras file.
@@ -367,14 +363,9 @@ def export(
         batch=batch,
         measured=measured,
         endpoints={exporting.ENDPOINT: endpoint},
-        metadata={
-            "detections": detections,
-            "letterbox": LETTERBOX[input_size is not None],
-            "image_size": size,
-            "boxes": "left, top, right, lower as shares of the image",
-            "confidence": confidence if detections == "final" else None,
-            "iou": iou if detections == "final" else None,
-        },
+        metadata=exporting.detection_metadata(
+            size, detections=detections, inside=input_size is not None, confidence=confidence, iou_threshold=iou
+        ),
         representative_data=representative_data,
     )
     value = reference["metrics"]["mAP50"]
@@ -474,7 +465,7 @@ def dataset_entry(boxes):
 
 def _report(boxes):
     if boxes.holes():
-        found = ", ".join(f"{count:,} {kind}" for kind, count in boxes.holes().items())
+        found = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in boxes.holes().items())
         print(f"{boxes.name} is labelled with holes: {found}; these weigh less in the loss and are not measured by")
     for kind, count in boxes.faults.items():
         print(f"{boxes.name}: {count:,} box{'es' * (count > 1)} {kind}")

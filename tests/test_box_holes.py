@@ -149,7 +149,7 @@ def test_coco_says_what_is_not_labelled(tmp_path):
     for row in split.holes[first]:
         np.testing.assert_allclose(row[:4], expected[row[4], row[5]] * scale, atol=1e-3)
     assert not any(len(rows) for index, rows in enumerate(split.holes) if index != first)
-    kinds = {"crowds": 1, "boxes of another detector": 1, "images in which some classes are not labelled": 1}
+    kinds = {"crowds": 1, "boxes_of_another_detector": 1, "images_in_which_some_classes_are_not_labelled": 1}
     assert found.holes() == kinds and not found.faults
     # training sees all of it with weights, measuring sees regions
     targets = split.targets()
@@ -201,4 +201,4 @@ def test_training_says_that_there_are_holes(tmp_path, capfd):
     said = capfd.readouterr().out
     assert "labelled with holes: " in said and "boxes of another detector" in said
     card = json.loads((tmp_path / "run" / "card.json").read_text())
-    assert card["dataset"]["labelled_with_holes"]["boxes of another detector"] == 1
+    assert card["dataset"]["labelled_with_holes"]["boxes_of_another_detector"] == 1

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import run_json
 
 import zoo
 from zoo import export
@@ -272,3 +273,47 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no folder .*missing to write x\.tflite into"):
         export.export(zoo.load("mnist_cnn"), tmp_path / "missing" / "x.tflite")
     assert not (tmp_path / "missing").exists()
+
+
+# What is exported where nothing else is said
+
+
+def test_a_published_detector_from_python_is_the_file_of_the_command_line(capfd, tmp_path):
+    path = export.export(zoo.load("yolo_everyday"), tmp_path / "python.tflite")
+    status, _, _ = run_json(capfd, "export", "yolo", "--output", tmp_path / "command")
+    assert status == 0 and (tmp_path / "command" / "model.tflite").read_bytes() == path.read_bytes()
+    found = zoo.predict(path, np.full((90, 120, 3), 200, np.uint8))
+    assert found.class_names[:2] == ("person", "bicycle")
+
+
+@pytest.mark.parametrize("name", ["mnist_cnn", "unet_scenes", "alexnet", "denoising_autoencoder"])
+def test_a_published_model_from_python_answers_as_its_phone_file(name, tmp_path):
+    photo = np.zeros((96, 128, 3), np.uint8)
+    photo[30:70, 50:60] = 220  # a stroke
+    file, phone = (zoo.predict(one, photo) for one in (export.export(zoo.load(name), tmp_path / "m.tflite"), name))
+    if name == "mnist_cnn":
+        assert file.label == phone.label and file.inverted == phone.inverted
+    elif name == "unet_scenes":
+        assert file.class_names == phone.class_names and (file.mask == phone.mask).mean() > 0.9
+    elif name == "alexnet":
+        np.testing.assert_allclose(list(file.cast.values()), list(phone.cast.values()), atol=3)
+    else:
+        np.testing.assert_allclose(np.asarray(file.image, float), np.asarray(phone.image, float), atol=25)
+
+
+def test_a_model_of_open_size_needs_one(tmp_path):
+    model = zoo.load("denoising_photos")
+    with pytest.raises(ValueError, match=r"size of this model is open: say one, such as input_shape=\(256, 256, 3\)"):
+        export.export(model, tmp_path / "model.tflite")
+    with pytest.raises(ValueError, match=r"\(height, width, 3\) for this model, got \(64, 64\)"):
+        export.export(model, tmp_path / "model.tflite", input_shape=(64, 64))
+    path = export.export(model, tmp_path / "model.tflite", input_shape=(64, 64, 3))
+    photo = np.full((80, 100, 3), 128, np.uint8)
+    np.testing.assert_allclose(np.asarray(zoo.predict(path, photo).image, float), 128, atol=4)
+    with pytest.raises(ValueError, match=r"has the input shape \(28, 28, 1\), got \(32, 32, 1\)"):
+        export.export(zoo.load("mnist_cnn"), tmp_path / "model.tflite", input_shape=(32, 32, 1))
+
+
+def test_the_same_model_gives_the_same_bytes(model, tmp_path):
+    paths = [export.export(model, tmp_path / name, labels=["a", "b", "c"]) for name in ("one.tflite", "two.tflite")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()

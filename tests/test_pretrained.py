@@ -113,3 +113,13 @@ def test_an_installed_wheel_loads_them_from_an_empty_folder(tmp_path):
     file, counts = child.stdout.splitlines()
     assert Path(file).is_relative_to(tmp_path / "site")
     assert counts == str([pretrained.card(name)["parameters"] for name in NAMES])
+
+
+def test_a_model_is_compiled_as_it_was_trained_or_it_is_said_that_it_cannot(tmp_path):
+    model = zoo.mnist_cnn((12, 12, 1), 3, filters=(4,))
+    model.save(tmp_path / "bare.keras")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "compiled.keras")
+    assert zoo.load(tmp_path / "compiled.keras", compile=True).compiled
+    with pytest.raises(ValueError, match=r"bare.keras does not say how it was trained"):
+        zoo.load(tmp_path / "bare.keras", compile=True)

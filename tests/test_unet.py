@@ -587,7 +587,7 @@ def test_prediction_of_photos_of_any_size_and_of_a_video(scene_run, tmp_path, ca
         share = np.bincount(mask.ravel(), minlength=9) / mask.size
         np.testing.assert_allclose(list(rows[name]["area"].values()), share)
     clip = rows["drive.mp4"]
-    assert clip["frames"] == 4 and clip["frames per second"] > 0
+    assert clip["frames"] == 4 and clip["frames_per_second"] > 0
     with video.Reader(clip["overlay"]) as frames:
         assert frames.size == (48, 32) and len(list(frames)) == 4
     with open(tmp_path / "out/predictions.csv", newline="") as stream:

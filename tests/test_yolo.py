@@ -274,6 +274,11 @@ print(losses[0], losses[-1])
     assert first == pytest.approx(expected, rel=1e-4) and after < first
 
 
+def test_a_number_of_classes_is_no_size_of_images():
+    with pytest.raises(ValueError, match=r"image_size is \(height, width\) of the images in pixels, got 3; the number"):
+        zoo.losses.Detection(3)
+
+
 def test_the_medium_size_is_that_of_the_preset():
     assert zoo.yolo((64, 64, 3), 20, size="medium").count_params() == 25_901_004  # as keras-cv publishes it
 
@@ -865,7 +870,7 @@ def test_predict_images_folders_and_videos(learnt, pictures, capfd, tmp_path):
     for one, number, factor in ((first, 0, 1), (second, 1, 1), (third, 0, 3)):
         for *box, name in pictures[number][1]:
             (row,) = (row for row in one["detections"] if row["class"] == name)
-            sides = [row[side] / factor for side in ("left", "top", "right", "lower")]
+            sides = [row[side] / factor for side in ("left", "top", "right", "bottom")]
             assert plain_iou(sides, box) > 0.6
     lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     total = sum(len(one["detections"]) for one in (first, second, third)) + sum(map(len, film["detections"]))
@@ -1062,7 +1067,7 @@ def test_the_published_default_finds_people_and_cats(capfd, tmp_path):
     )
     (again,) = answer["predictions"]
     sides = [
-        [row[side] for side in ("left", "top", "right", "lower")]
+        [row[side] for side in ("left", "top", "right", "bottom")]
         for row in (first["detections"][0], again["detections"][0])
     ]
     assert again["detections"][0]["class"] == "person" and plain_iou(*sides) > 0.8

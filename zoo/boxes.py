@@ -1,6 +1,6 @@
 """Boxes: the points of a detector's grids, from logits to boxes, overlaps, and the choice of the final detections.
 
-A box is (left, top, right, lower) in pixels of the image, everywhere.
+A box is (left, top, right, bottom) in pixels of the image, everywhere.
 """
 
 import keras

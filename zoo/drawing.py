@@ -24,9 +24,9 @@ def draw_boxes(image, found, class_names, *, colour=None):
     for box, label, score in sorted(
         zip(found["boxes"], found["classes"], scores, strict=True), key=lambda row: row[2] or 0
     ):
-        left, top, right, lower = (float(side) for side in box)
+        left, top, right, bottom = (float(side) for side in box)
         own = colour or COLOURS[int(label) % len(COLOURS)]
-        pen.rectangle((left, top, max(left, right), max(top, lower)), outline=own, width=width)
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=own, width=width)
         if colour is None:
             text = f"{class_names[label]} {score:.2f}" if score is not None else str(class_names[label])
             corner = pen.textbbox((left, top), text, font=font, anchor="lb")

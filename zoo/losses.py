@@ -154,7 +154,7 @@ class Segmentation(keras.losses.Loss):
 class Detection(keras.losses.Loss):
     """The loss of a detector: which points see which object, how sure they should be, and where its sides are.
 
-    Targets are (batch, boxes, 5): left, top, right and lower in pixels, and the class; class -1 is padding, so that
+    Targets are (batch, boxes, 5): left, top, right and bottom in pixels, and the class; class -1 is padding, so that
     every image has equally many rows. Labels with holes have a sixth column: the weight of the object, in [0, 1], how
     far it can be trusted, as the score of another detector tells. There, a class of -2 - c means a region where what is
     no object may still be of class c. With weight 0, a crowd, nothing there is background of that class. With weight 1,
@@ -176,7 +176,7 @@ class Detection(keras.losses.Loss):
         name: Name of the loss.
 
     Raises:
-        ValueError: If targets or predictions have another shape.
+        ValueError: If `image_size` is no pair, or targets or predictions have another shape.
 
     Reference: Feng et al., "TOOD: task-aligned one-stage object detection", 2021, and Li et al., "Generalized focal
         loss", 2020.
@@ -194,6 +194,11 @@ class Detection(keras.losses.Loss):
         reduction="sum_over_batch_size",
         name="detection",
     ):
+        if not isinstance(image_size, tuple | list) or len(image_size) != 2:
+            raise ValueError(
+                f"image_size is (height, width) of the images in pixels, got {image_size!r}; the number of classes is "
+                "read from the predictions"
+            )
         super().__init__(name=name, reduction=reduction, dtype="float32")
         self.image_size, self.reg_max = tuple(image_size), reg_max
         self.box_weight, self.class_weight, self.distribution_weight = box_weight, class_weight, distribution_weight
@@ -256,8 +261,8 @@ def _background(targets, points, unseen):
 def _inside(targets, points):
     """1 where a point is inside a box, else 0: float (batch, boxes, points)."""
     x, y = points[:, 0], points[:, 1]
-    left, top, right, lower = (targets[..., side, None] for side in range(4))
-    return ops.cast(ops.minimum(ops.minimum(x - left, right - x), ops.minimum(y - top, lower - y)) > 0, "float32")
+    left, top, right, bottom = (targets[..., side, None] for side in range(4))
+    return ops.cast(ops.minimum(ops.minimum(x - left, right - x), ops.minimum(y - top, bottom - y)) > 0, "float32")
 
 
 def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, overlap_power=6.0):

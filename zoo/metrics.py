@@ -359,7 +359,7 @@ class MeanAveragePrecision:
         """Adds images.
 
         Args:
-            targets: One array (boxes, 5) per image: left, top, right, lower, and the class; -1 is padding, and a class
+            targets: One array (boxes, 5) per image: left, top, right, bottom, and the class; -1 is padding, and a class
                 of -2 - c a region such as a crowd: detections of class c that are in it and find no object of their own
                 count neither as right nor as wrong.
             detections: One dictionary per image with "boxes" (count, 4), "scores" (count,) and "classes" (count,), as
@@ -485,7 +485,7 @@ def detection_confusion(targets, found, num_classes, confidence, threshold=0.5):
     """Counts of found over true classes, the last of each being nothing, and the mistakes of each image.
 
     Args:
-        targets: One array (objects, 5) per image: left, top, right, lower, class; see `MeanAveragePrecision`.
+        targets: One array (objects, 5) per image: left, top, right, bottom, class; see `MeanAveragePrecision`.
         found: One dictionary "boxes", "scores" and "classes" per image, see `zoo.boxes.detect`.
         num_classes: Number of classes.
         confidence: Least confidence of a detection that counts.

@@ -4,9 +4,11 @@ import difflib
 import hashlib
 import importlib
 import json
+import weakref
 from pathlib import Path
 
 CLASSES = ("alexnet", "dcgan", "denoising_autoencoder", "diffusion", "losses", "spectrogram_cnn", "unet", "yolo")
+_cards = weakref.WeakKeyDictionary()  # of the models that `load` gave
 
 
 def directory():
@@ -61,13 +63,14 @@ def load(name, *, compile=False):
 
     Args:
         name: A name as in `zoo.pretrained.names()`, or the path of a `.keras` file.
-        compile: Whether to compile it as it was trained, if the file says how.
+        compile: Whether to compile it as it was trained.
 
     Returns:
         A `keras.Model` with its weights.
 
     Raises:
-        ValueError: If there is no such model, or its file is damaged or not a Keras model.
+        ValueError: If there is no such model, its file is damaged or not a Keras model, or does not say how it was
+            trained where that is asked for.
     """
     import keras
 
@@ -78,12 +81,21 @@ def load(name, *, compile=False):
     if not path.is_file():
         raise ValueError(f"there is no model file {path}")
     try:
-        return keras.saving.load_model(path, compile=compile)
+        model = keras.saving.load_model(path, compile=compile)
     except Exception as error:  # Keras answers a broken file with whatever its reader met first
         reason = str(error).strip().splitlines()
         raise ValueError(
             f"{path} is not a Keras model file: {reason[0] if reason else type(error).__name__}"
         ) from error
+    if compile and not getattr(model, "compiled", False):
+        raise ValueError(f"{path} does not say how it was trained: load it without compile=True and compile it")
+    _cards[model] = beside(path)
+    return model
+
+
+def card_of(model):
+    """The card beside the file that `load` read a model from, or an empty one."""
+    return _cards.get(model, {})
 
 
 def register():

@@ -41,7 +41,7 @@ class Tracker:
         """Follows the objects to the next frame.
 
         Args:
-            found: Dictionary of "boxes" (count, 4) in pixels: left, top, right, lower; "scores" (count,) and "classes"
+            found: Dictionary of "boxes" (count, 4) in pixels: left, top, right, bottom; "scores" (count,) and "classes"
                 (count,), as `zoo.boxes.detect` gives them, from the confidence `low` on.
 
         Returns:
@@ -138,9 +138,9 @@ def _match(tracks, chosen, boxes, classes, least):
 
 
 def _state(box):
-    left, top, right, lower = box
-    width, height = max(right - left, 1e-6), max(lower - top, 1e-6)
-    return np.array([(left + right) / 2, (top + lower) / 2, width / height, height])
+    left, top, right, bottom = box
+    width, height = max(right - left, 1e-6), max(bottom - top, 1e-6)
+    return np.array([(left + right) / 2, (top + bottom) / 2, width / height, height])
 
 
 def _corners(state):

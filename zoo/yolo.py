@@ -42,7 +42,7 @@ def yolo(
     Input:  "image", float32 (batch, height, width, channels) in [0, 1].
     Output: a dictionary, with one entry for each of the height * width * (1/8**2 + 1/16**2 + 1/32**2) points of
         `zoo.boxes.anchors`:
-        "boxes": float32 (batch, points, 4 * reg_max), logits of the distances to the left, top, right and lower side;
+        "boxes": float32 (batch, points, 4 * reg_max), logits of the distances to the left, top, right and bottom side;
         "scores": float32 (batch, points, num_classes), logits of the classes, each by itself.
         `zoo.boxes.decode` makes boxes of the first, `zoo.boxes.detect` final detections of both.
 

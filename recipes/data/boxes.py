@@ -115,7 +115,7 @@ class BoxDataset:
 
     def holes(self):
         """What is labelled with holes, by kind, with how many there are."""
-        found = {"crowds": 0, "boxes of another detector": 0, "images in which some classes are not labelled": 0}
+        found = {"crowds": 0, "boxes_of_another_detector": 0, "images_in_which_some_classes_are_not_labelled": 0}
         for split in self.splits.values():
             for rows in split.holes:
                 whole = rows[rows[:, 4] < -1, 5] == 1

@@ -32,7 +32,7 @@ def worst(files, images, targets, found, wrong, class_names, threshold, folder):
     Args:
         files: Names of the images.
         images: uint8 (count, height, width, 3).
-        targets: One array (objects, 5) per image: left, top, right, lower, class.
+        targets: One array (objects, 5) per image: left, top, right, bottom, class.
         found: One dictionary "boxes", "scores" and "classes" per image.
         wrong: Mistakes of each image.
         class_names: Names of the classes.

@@ -34,7 +34,7 @@ def predict(
 ):
     """Finds things in images, videos and from cameras: what and where is drawn, and written as JSON and CSV.
 
-    Boxes are left, top, right and lower in pixels of the image as it came. Each image gets a picture NAME.png, each
+    Boxes are left, top, right and bottom in pixels of the image as it came. Each image gets a picture NAME.png, each
     video and camera a NAME.mp4.
 
     Args:
@@ -87,7 +87,7 @@ def predict(
             rows += [{"file": str(path), "frame": number, "seconds": seconds_in, **row} for row in one]
     frames = sum(one.get("frames", 1) for one in predictions)
     rate = frames / max(time.perf_counter() - begun, 1e-9)
-    columns = ("file", "frame", "seconds", "class", "confidence", "left", "top", "right", "lower")
+    columns = ("file", "frame", "seconds", "class", "confidence", "left", "top", "right", "bottom")
     results.write_predictions(folder, predictions, rows, (*columns, "track") if track else columns)
     followed = [{"file": one["file"], **row} for one in predictions for row in one.get("tracks", [])]
     if track:

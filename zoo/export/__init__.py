@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from zoo.atomic import atomic
-from zoo.export.detection import detection_endpoint
+from zoo.export.detection import detection_endpoint, detection_metadata
 from zoo.export.endpoints import (
     cast_endpoint,
     diffusion_endpoints,
@@ -29,6 +29,7 @@ from zoo.export.endpoints import (
     stream_endpoint,
     tensor_endpoint,
 )
+from zoo.export.usual import cast_metadata, described, mask_metadata, sound_metadata, usual
 from zoo.export.writers import without_fourier, write_onnx, write_saved_model, write_tflite
 from zoo.exported import ENDPOINT, Exported, load, operations
 
@@ -39,7 +40,10 @@ __all__ = [
     "Exported",
     "atomic",
     "cast_endpoint",
+    "cast_metadata",
+    "described",
     "detection_endpoint",
+    "detection_metadata",
     "diffusion_endpoints",
     "export",
     "float32_copy",
@@ -47,9 +51,11 @@ __all__ = [
     "latent_endpoint",
     "load",
     "mask_endpoint",
+    "mask_metadata",
     "operations",
     "pixels_endpoint",
     "sound_endpoint",
+    "sound_metadata",
     "stream_endpoint",
     "tensor_endpoint",
 ]
@@ -68,6 +74,7 @@ def export(
     representative_data=None,
     labels=None,
     metadata=None,
+    input_shape=None,
     batch=1,
 ):
     """Writes a model to one file (TFLite, ONNX) or folder (SavedModel).
@@ -79,13 +86,15 @@ def export(
         quantize: For TFLite: "none", "float16" (half the bytes), "dynamic" (int8 weights) or "int8" (weights and
             activations, needs `representative_data`).
         endpoints: Dictionary of signature name to (function, inputs), where the function maps tensors to a
-            dictionary of tensors and inputs map names to `tf.TensorSpec` of static shape. None: one signature
-            "serving_default" that takes uint8 pixels and gives the model's outputs, `image_endpoint(model)`.
+            dictionary of tensors and inputs map names to `tf.TensorSpec` of static shape. None: what the command line
+            gives a model of that kind, such as final detections for a YOLO and class numbers for a U-Net; for any
+            other model one signature "serving_default" that takes uint8 pixels and gives its outputs.
         representative_data: For "int8": typical raw inputs of the first endpoint, as an array (count, ...) or a
             dictionary of such arrays by input name. A few hundred are enough. For several endpoints, a dictionary of
             these by signature name.
-        labels: Names of the classes, stored in the file.
-        metadata: JSON-serialisable dictionary, stored in the file.
+        labels: Names of the classes, stored in the file; None takes those in the card beside the model's file.
+        metadata: JSON-serialisable dictionary, stored in the file; None takes it from that card.
+        input_shape: (height, width, channels) for a model whose size is open; None takes the card's.
         batch: Examples that the file takes at a time, fixed; `load` runs any number by it.
 
     Returns:
@@ -110,15 +119,22 @@ def export(
         raise ValueError(f"quantize={quantize!r} is for the format tflite, got format={format!r}")
     if format != "saved_model" and path.suffix != f".{format}":
         raise ValueError(f"a {format} file is named *.{format}, got {path}")
-    if (quantize == "int8") != (representative_data is not None):
-        raise ValueError(f"representative_data goes with quantize='int8' and only with it, got {quantize=}")
+    if quantize == "int8" and representative_data is None:
+        raise ValueError(
+            "quantize='int8' needs representative_data: a few hundred typical raw inputs, as an array (count, ...)"
+        )
+    if quantize != "int8" and representative_data is not None:
+        raise ValueError(f"representative_data is for quantize='int8', got {quantize=}")
 
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"batch must be 1 or more, got {batch!r}")
 
     if endpoints is None:
-        model = float32_copy(model)
-        endpoints = {ENDPOINT: image_endpoint(model)}
+        model, endpoints, own_labels, own_metadata = usual(model, input_shape)
+        labels = own_labels if labels is None else labels
+        metadata = own_metadata(quantize) if metadata is None else metadata
+    elif input_shape is not None:
+        raise ValueError("input_shape is for the usual endpoints, these have shapes of their own")
     if batch > 1:
         endpoints = {name: (serve, _batched(inputs, batch)) for name, (serve, inputs) in endpoints.items()}
     notes = {"labels.txt": "\n".join(labels or []), "metadata.json": json.dumps(metadata or {}, indent=1)}
@@ -136,8 +152,8 @@ def export(
                 after = [*getattr(model, "float_after", ()), *named]
                 write_tflite(Path(folder), partial, quantize, endpoints, representative_data, in_float, after, batch)
             with zipfile.ZipFile(partial, "a") as archive:  # behind the model, where interpreters do not look
-                for name, text in notes.items():
-                    archive.writestr(name, text)
+                for name, text in notes.items():  # of no time, so that the same model gives the same bytes
+                    archive.writestr(zipfile.ZipInfo(name), text)
     return path
 
 

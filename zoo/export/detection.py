@@ -4,13 +4,31 @@ import tensorflow as tf
 
 from zoo import boxes as geometry
 
+LETTERBOX = (
+    "outside: the image fits into image_size with its proportions, in the middle of grey (114)",
+    "inside: the image has the size image_size",
+)
+
+
+def detection_metadata(image_size, *, detections="final", inside=False, confidence=0.01, iou_threshold=0.6):
+    """What a file with the signature `detection_endpoint` says of itself; `inside`: it fits the image itself."""
+    final = detections == "final"
+    return {
+        "detections": detections,
+        "letterbox": LETTERBOX[inside],
+        "image_size": list(image_size),
+        "boxes": "left, top, right, bottom as shares of the image",
+        "confidence": confidence if final else None,
+        "iou": iou_threshold if final else None,
+    }
+
 
 def detection_endpoint(
     model, *, detections="final", input_size=None, confidence=0.01, iou_threshold=0.6, max_detections=100
 ):
     """The usual signature of a detector: "image" uint8 (1, height, width, 3) in, boxes as shares of it out.
 
-    Boxes are left, top, right and lower, in [0, 1]. "final" gives "boxes" float32 (1, max_detections, 4), "scores"
+    Boxes are left, top, right and bottom, in [0, 1]. "final" gives "boxes" float32 (1, max_detections, 4), "scores"
     float32 (1, max_detections), "classes" int32 (1, max_detections) and "count" int32 (1,), which says how many of them
     mean something, surest first. "raw" gives "boxes" float32 (1, points, 4) and "scores" float32 (1, points,
     num_classes).

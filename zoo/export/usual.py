@@ -1,0 +1,128 @@
+"""What a model is exported with where nothing else is said: its signature, the names of its classes, what it says."""
+
+import keras
+from keras import Input
+
+from zoo import pretrained
+from zoo.export.detection import detection_endpoint, detection_metadata
+from zoo.export.endpoints import (
+    cast_endpoint,
+    diffusion_endpoints,
+    float32_copy,
+    image_endpoint,
+    latent_endpoint,
+    mask_endpoint,
+    pixels_endpoint,
+    sound_endpoint,
+)
+from zoo.exported import ENDPOINT
+
+
+def usual(model, input_shape=None):
+    """(model in float32 and of a fixed size, endpoints, names of the classes, metadata) for one of ours.
+
+    What the card of a published model or run says of its classes and size goes into the file, as it does with the
+    command line.
+
+    Raises:
+        ValueError: If its size is open and neither card nor `input_shape` says it.
+    """
+    card = pretrained.card_of(model)
+    if hasattr(model, "timesteps"):  # a Diffusion, which keeps its averaged weights
+        if input_shape is not None:
+            raise ValueError(f"a {type(model).__name__} has a size of its own, got input_shape={tuple(input_shape)}")
+        model = model.with_network(float32_copy(model.averaged().network))
+        return model, diffusion_endpoints(model), _labels(card), _metadata(card)
+    was_open = not isinstance(model.input_shape, list) and None in model.input_shape[1:]
+    model = _fixed(float32_copy(model), input_shape, card)
+    outputs, (first, *_) = set(model.output_names), model.inputs
+    about, extra = card.get("dataset", {}), {"input": "uint8 pixels, 0 to 255"}
+    if outputs == {"boxes", "scores"}:
+        endpoint, extra = detection_endpoint(model), detection_metadata(model.input_shape[1:3])
+    elif "mask" in outputs:
+        mask = model.get_layer("mask").output
+        endpoint = mask_endpoint(model if len(outputs) == 1 else keras.Model(model.input, mask, name=model.name))
+        extra = mask_metadata(model.input_shape[1:], mask.shape[-1], about.get("colours"))
+    elif outputs == {"restored"}:
+        endpoint = pixels_endpoint(model)[ENDPOINT]
+        extra |= {"output": "uint8 pixels, 0 to 255", "noise": card.get("noise", {}), "overlaps": 2 if was_open else 4}
+    elif outputs == {"red", "green", "blue"}:
+        target = card.get("target", {"kind": "shift", "outputs": model.output_names})
+        endpoint, extra = cast_endpoint(model, target["kind"])[ENDPOINT], cast_metadata(target)
+    elif first.name == "latent":
+        endpoint, extra = latent_endpoint(model), {"output": "uint8 pixels, 0 to 255"}
+    elif first.name == "waveform":
+        endpoint, extra = sound_endpoint(model), sound_metadata(model, card.get("sound", {}))
+    else:
+        endpoint = image_endpoint(model)
+        extra |= {"border": about["border"]} if "border" in about else {}
+    return model, {ENDPOINT: endpoint}, _labels(card), _metadata(card, extra)
+
+
+def mask_metadata(shape, num_classes, colours=None):
+    """What a file with the signature `mask_endpoint` says of itself."""
+    height, width, channels = shape
+    return {
+        "input": f"uint8 image, {height} x {width}, {channels} channels",
+        "num_classes": num_classes,
+        "colours": colours,
+    }
+
+
+def cast_metadata(target):
+    """What a file with the signature `cast_endpoint` says of itself; `target` is the entry of the card."""
+    units = {"shift": "added to the channels, 0-255", "gains": "factors of the channels", "angle": "degrees"}
+    output = f"{', '.join(target['outputs'])}: {units[target['kind']]}"
+    return {"input": "uint8 pixels, 0 to 255", "output": output, "target": target}
+
+
+def sound_metadata(model, sound, dtype="int16"):
+    """What a file with the signature `sound_endpoint` says of itself: also how a sound is to be read."""
+    (front,) = [layer for layer in model.layers if hasattr(layer, "sample_rate")]
+    (samples,) = model.input_shape[1:]
+    seconds = samples / front.sample_rate
+    return {
+        "input": f"{dtype} PCM, {samples} samples at {front.sample_rate} per second",
+        "sound": {"channel": "first", "long": "loudest", **sound, "sample_rate": front.sample_rate, "seconds": seconds},
+        "spectrogram": {name: getattr(front, name) for name in ("sample_rate", "window", "stride", "mel_bins")},
+    }
+
+
+def described(name, task, extra, card, quantize):
+    """The metadata of a file, from the card of its model."""
+    return {
+        "name": name,
+        "task": task,
+        **extra,
+        "dataset": card.get("dataset", {}).get("name"),
+        "licence": card.get("licence"),
+        "quantize": quantize,
+    }
+
+
+def _labels(card):
+    return [str(label) for label in card.get("dataset", {}).get("classes", ())]
+
+
+def _metadata(card, extra=None):
+    """Function of the quantization that gives the metadata, or nothing for a model without a card."""
+    if not card:
+        return lambda quantize: extra or {}
+    return lambda quantize: described(card["builder"], card["task"], extra or {}, card, quantize)
+
+
+def _fixed(model, input_shape, card):
+    """The model for images of one size."""
+    if isinstance(model.input_shape, list) or None not in model.input_shape[1:]:
+        if input_shape is not None and tuple(input_shape) != model.input_shape[1:]:
+            raise ValueError(f"the model has the input shape {model.input_shape[1:]}, got {tuple(input_shape)}")
+        return model
+    (*_, channels), size = model.input_shape, card.get("image", {}).get("crop")
+    if input_shape is None and size is None:
+        raise ValueError(f"the size of this model is open: say one, such as input_shape=(256, 256, {channels})")
+    shape = tuple(input_shape or (*size, channels))
+    if len(shape) != 3 or None in shape or shape[-1] != channels:
+        raise ValueError(f"input_shape is (height, width, {channels}) for this model, got {shape}")
+    copy = keras.models.clone_model(model, input_tensors=Input(shape, name=model.inputs[0].name))
+    copy.set_weights(model.get_weights())
+    return copy
