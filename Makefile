@@ -29,7 +29,7 @@ lint: $(BIN)/zoo
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-readme: $(BIN)/zoo  ## render the table of the published models into the README
+readme: $(BIN)/zoo  ## the table of the published models in the README, and the page of each, from their cards
 	$(BIN)/python -m recipes.cards readme README.md
 
 clean:

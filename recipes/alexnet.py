@@ -198,7 +198,7 @@ def _card(photos, model, kind, strength):
         },
         "target": {"kind": kind, "strength": strength, "outputs": list(photo_data.OUTPUTS[kind])},
         "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": photos.licence},
+        "licence": cards.licence(photos.licence),
     }
 
 

@@ -173,7 +173,7 @@ def _card(images, gan, num_classes):
         "parameters": gan.generator.count_params(),
         "discriminator_parameters": gan.discriminator.count_params(),
         "conditional": num_classes is not None,
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        "licence": cards.licence(images.licence),
     }
 
 

@@ -203,7 +203,7 @@ def _card(images, model, noise):
         "dataset": cards.dataset_entry(images) | {"classes": []},
         "noise": noise,
         "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        "licence": cards.licence(images.licence),
     }
 
 

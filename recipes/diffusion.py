@@ -201,7 +201,7 @@ def _card(images, x, model, num_classes):
         "dataset": cards.dataset_entry(images) | {"classes": images.class_names, "border": border(x)},
         "parameters": model.network.count_params(),
         "conditional": num_classes is not None,
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        "licence": cards.licence(images.licence),
     }
 
 

@@ -185,7 +185,7 @@ def _card(images, model, share):
         | {"classes": images.class_names}
         | ({} if share == 1 else {"share_of_training_images": share}),
         "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        "licence": cards.licence(images.licence),
     }
 
 

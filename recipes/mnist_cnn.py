@@ -168,7 +168,7 @@ def _card(images, model):
         "dataset": cards.dataset_entry(images)
         | {"classes": images.class_names, "border": border(images.split("train")[0])},
         "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": images.licence},
+        "licence": cards.licence(images.licence),
     }
 
 

@@ -18,7 +18,7 @@ def publish(name, *runs):
 
     The choice looks at the validation split only; the test figures of all seeds stand in the card. Of a distance or an
     RMSE less is better. The folder is put together beside the published one and takes its place when it is whole;
-    pictures of the former one stay.
+    pictures of the former one stay, and what was written into its card by hand.
 
     Args:
         name: Name to publish under.
@@ -36,9 +36,11 @@ def publish(name, *runs):
     card = {"name": name, **{key: value for key, value in found[best].items() if key != "name"}}
     card["seeds"] = {str(one["training"]["arguments"]["seed"]): one["metrics"][metric] for one in found}
     target = pretrained.directory() / name
+    former = pretrained.beside(target / "card.json")
+    card |= {key: former[key] for key in cards.WRITTEN if key in former and key not in card}
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".publishing-", dir=target.parent) as scratch:
-        whole, former = Path(scratch, "whole"), Path(scratch, "former")
+        whole, replaced = Path(scratch, "whole"), Path(scratch, "replaced")
         if target.exists():
             shutil.copytree(target, whole)
         whole.mkdir(exist_ok=True)
@@ -48,12 +50,12 @@ def publish(name, *runs):
                 raise ValueError(f"{Path(runs[best], entry['file'])} is not the file that its card describes")
         cards.write(whole, card)
         if target.exists():
-            target.rename(former)
+            target.rename(replaced)
         try:
             whole.rename(target)
         except OSError:
-            if former.exists():
-                former.rename(target)
+            if replaced.exists():
+                replaced.rename(target)
             raise
 
 

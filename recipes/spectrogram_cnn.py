@@ -180,7 +180,7 @@ def _card(sounds, model, arguments):
         "sound": {"sample_rate": sounds.sample_rate}
         | {name: arguments[name] for name in ("seconds", "channel", "long")},
         "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": sounds.licence},
+        "licence": cards.licence(sounds.licence),
     }
 
 

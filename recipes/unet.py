@@ -204,7 +204,7 @@ def _card(scenes, model, crop):
         "dataset": cards.dataset_entry(scenes) | {"classes": scenes.class_names, "colours": scenes.colours},
         "image": {"size": scenes.image_shape[:2], "crop": crop, "channels": model.input_shape[-1]},
         "parameters": without_supervision(model).count_params(),
-        "licence": {"weights": "Apache-2.0", "data": scenes.licence},
+        "licence": cards.licence(scenes.licence),
     }
 
 

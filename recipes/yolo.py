@@ -22,7 +22,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import checkpoints, exports, models, plots, results, runs, timing, training
+from recipes import cards, checkpoints, exports, models, plots, results, runs, timing, training
 from recipes.data import boxes as box_data
 from recipes.data.splits import Split
 from recipes.pictures import yolo as pictures
@@ -192,7 +192,7 @@ def _card(boxes, model, image_size):
         "dataset": dataset_entry(boxes),
         "image_size": list(image_size),
         "parameters": model.count_params(),
-        "licence": {"weights": "Apache-2.0", "data": boxes.licence},
+        "licence": cards.licence(boxes.licence),
     }
 
 

@@ -2,13 +2,46 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 import zoo
 from recipes import cards, publishing, results, runs
-from zoo import pretrained
+from zoo import exported, pretrained
 
 README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_the_page_of_a_model_is_made_from_its_card(name):
+    page = (pretrained.directory() / name / "README.md").read_text(encoding="utf-8")
+    assert page == cards.model_readme(name)
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_card_file_and_page_say_one_licence(name):
+    card = pretrained.card(name)
+    endpoint = "generate" if card["builder"] == "diffusion" else "serving_default"
+    inside = exported.load(pretrained.file(name, "model.tflite"), endpoint=endpoint).metadata["licence"]
+    assert inside == card["licence"] and card["licence"]["reason"]
+    if any(word in card["licence"]["data"] for word in ("NC", "research")):
+        assert card["licence"]["weights"] == "CC BY-NC 4.0"
+    page = (pretrained.directory() / name / "README.md").read_text(encoding="utf-8")
+    assert f"Weights: {card['licence']['weights']}. Data: {card['licence']['data']}." in page
+
+
+def test_weights_are_licensed_as_their_data_allows():
+    assert cards.licence("MIT")["weights"] == cards.licence("CC BY 4.0")["weights"] == "Apache-2.0"
+    assert cards.licence("CC BY-NC 4.0")["weights"] == cards.licence("research use")["weights"] == "CC BY-NC 4.0"
+    assert cards.licence("")["weights"] == "that of the data"
+
+
+def test_the_interval_of_a_share():
+    """Against the ends that scipy's own test of a proportion gives."""
+    for right, count in ((249, 250), (38, 41), (0, 10), (10, 10)):
+        expected = stats.binomtest(right, count).proportion_ci(0.95, method="wilson")
+        np.testing.assert_allclose(cards.wilson(right / count, count), expected, atol=1e-4)
 
 
 def test_the_readme_table_is_the_one_of_the_cards():

@@ -173,14 +173,15 @@ def test_benchmark(capfd, digits_run, tmp_path, monkeypatch):
     assert all(value > 0 for value in answer["latency_ms"].values()) and len(answer["latency_ms"]) == 8
 
 
-def readme_commands():
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+def documented_commands():
+    root = Path(__file__).parent.parent
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [root / "README.md", *sorted(root.glob("docs/*.md"))])
     lines = [line.split("#")[0].split() for line in text.splitlines() if line.strip().startswith("zoo ")]
-    return [line for line in lines if "$seed" not in " ".join(line)]
+    return [list(line) for line in dict.fromkeys(map(tuple, lines)) if "$seed" not in " ".join(line)]
 
 
-@pytest.mark.parametrize("command", readme_commands(), ids=" ".join)
-def test_the_readme_commands_are_understood(command):
+@pytest.mark.parametrize("command", documented_commands(), ids=" ".join)
+def test_the_documented_commands_are_understood(command):
     _, verb, *rest = command
     if verb != "list":
         recipe, *options = rest

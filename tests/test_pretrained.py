@@ -119,6 +119,7 @@ def test_a_model_is_compiled_as_it_was_trained_or_it_is_said_that_it_cannot(tmp_
     model = zoo.mnist_cnn((12, 12, 1), 3, filters=(4,))
     model.save(tmp_path / "bare.keras")
     model.compile("adam", "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "compiled.keras")
     assert zoo.load(tmp_path / "compiled.keras", compile=True).compiled
     with pytest.raises(ValueError, match=r"bare.keras does not say how it was trained"):
