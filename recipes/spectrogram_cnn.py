@@ -37,6 +37,7 @@ from recipes.data import audio
 from recipes.data.splits import Split, has_test
 from recipes.pictures import spectrogram_cnn as pictures
 from zoo import export as exporting
+from zoo import waveforms
 from zoo.metrics import expected_calibration_error
 from zoo.spectrogram_cnn import Spectrogram
 
@@ -301,7 +302,7 @@ def predict(
     found, left_out = [], {"skipped": [], "failed": [], "left_out": {}}
     if paths:  # else the microphone alone
         kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
-        found, left_out = inputs.read(paths, audio.read_channels, files=audio.files, kinds=kinds, what="a sound")
+        found, left_out = inputs.read(paths, waveforms.read_channels, files=audio.files, kinds=kinds, what="a sound")
     if microphone is not None:
         found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))
     if spectrogram is not None and len(found) != 1:
@@ -313,10 +314,10 @@ def predict(
     predictions, taken = [], set()
     for path, (waveform, rate) in found:
         if (channel or classifier.channel) == "first":
-            audio.tell_silence(waveform, path)
-        heard = audio.one_channel(waveform, channel or classifier.channel)
-        mono = audio.resample(heard, rate, classifier.sample_rate)
-        pcm = audio.fit(mono, classifier.samples)
+            waveforms.tell_silence(waveform, path)
+        heard = waveforms.one_channel(waveform, channel or classifier.channel)
+        mono = waveforms.resample(heard, rate, classifier.sample_rate)
+        pcm = waveforms.fit(mono, classifier.samples)
         (probabilities,) = classifier(pcm)
         best = int(probabilities.argmax())
         timeline, levels = classifier.timeline(mono, window, window / 2 if hop is None else hop)
@@ -534,19 +535,11 @@ class Classifier(models.TrainedModel):
 
     def timeline(self, waveform, window, hop):
         """What is heard in each window: (rows of start, end, label and confidence, probabilities (count, classes))."""
-        length, step = round(window * self.sample_rate), max(1, round(hop * self.sample_rate))
-        surplus = len(waveform) - length
-        starts = [*range(0, surplus, step), surplus] if surplus > 0 else [0]
-        pieces = [audio.fit(waveform[start : start + length], self.samples) for start in starts]
-        probabilities = self(np.concatenate(pieces))
+        times, pieces = waveforms.timeline(waveform, self.sample_rate, self.samples, window, hop)
+        probabilities = self(pieces)
         rows = [
-            {
-                "start": start / self.sample_rate,
-                "end": min(start + length, len(waveform)) / self.sample_rate,
-                "label": self.labels[row.argmax()],
-                "confidence": float(row.max()),
-            }
-            for start, row in zip(starts, probabilities, strict=True)
+            {"start": start, "end": end, "label": self.labels[row.argmax()], "confidence": float(row.max())}
+            for (start, end), row in zip(times, probabilities, strict=True)
         ]
         return rows, probabilities
 

@@ -2,19 +2,22 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 from PIL import Image
 from skimage import data
 
 import zoo
-from recipes import alexnet, denoising_autoencoder, mnist_cnn, unet, yolo
-from zoo import pretrained
+from recipes import alexnet, dcgan, denoising_autoencoder, diffusion, mnist_cnn, spectrogram_cnn, unet, yolo
+from recipes.data import audio
+from zoo import pretrained, waveforms
 from zoo.photos import as_trained, fit_one
 from zoo.predictor import as_photo
 
@@ -129,13 +132,97 @@ def test_what_is_no_photo_is_refused(wrong, words):
         as_photo(wrong)
 
 
+def test_sounds_are_heard_as_by_the_recipe(tmp_path):
+    rate = 11_025  # not the model's
+    time = np.arange(3 * rate) / rate
+    tone = np.float32(0.4 * np.sin(2 * np.pi * (300 + 200 * time) * time))
+    soundfile.write(tmp_path / "chirp.wav", tone, rate)
+    predictor = zoo.Predictor("spectrogram_cnn_sounds")
+    answer = predictor(tmp_path / "chirp.wav")
+    recipe = spectrogram_cnn.Classifier(file("spectrogram_cnn_sounds"))
+    mono = audio.read(tmp_path / "chirp.wav", recipe.sample_rate)
+    np.testing.assert_allclose(list(answer.probabilities.values()), recipe(waveforms.fit(mono, recipe.samples))[0])
+    rows, _ = recipe.timeline(mono, recipe.seconds, recipe.seconds / 2)
+    assert [(one.start, one.end, one.label) for one in answer.timeline] == [
+        (row["start"], row["end"], row["label"]) for row in rows
+    ]
+    assert answer.seconds == pytest.approx(3, abs=1e-3) and answer.plot().size[1] > 8 * 20
+    assert json.loads(json.dumps(answer.to_dict()))["timeline"][0]["label"] == answer.timeline[0].label
+    content = (tmp_path / "chirp.wav").read_bytes()
+    whole = np.rint(tone * 32768).clip(-32768, 32767).astype(np.int16)
+    for form in (content, io.BytesIO(content), (tone, rate), (whole, rate), (np.stack([whole, whole], axis=1), rate)):
+        same = predictor(form)
+        assert same.label == answer.label and same.confidence == pytest.approx(answer.confidence, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.zeros(8000), "a path, an open file, bytes, or .samples, samples per second., got ndarray"),
+        ((np.full(8000, 3.0), 8000), r"float samples are in \[-1, 1\], got up to 3"),
+        ((np.zeros(8000, np.int64), 8000), "int16, or float in .*got int64"),
+        ((np.zeros(8000), 10), "the sound has 10 samples per second: accepted are 4,000 to 192,000"),
+        ((np.zeros((4, 4, 4)), 8000), r"all finite, got \(4, 4, 4\)"),
+        ("nothing.wav", "there is no sound nothing.wav"),
+        (b"text", "this is not a sound that can be read"),
+    ],
+)
+def test_what_is_no_sound_is_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        zoo.predict("spectrogram_cnn_sounds", wrong)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "diffusion"])
+def test_generated_images_are_those_of_the_recipe(name):
+    predictor = zoo.Predictor(name)
+    answer = predictor.generate(6, labels=[3, "8"], seed=7)
+    assert answer.labels == ("3", "8") * 3 and answer.images.shape == (6, 28, 28, 1)
+    if name == "dcgan":
+        recipe = dcgan.Sampler(file(name))
+        expected = recipe(*recipe.draw(6, 7, [3, 8]))
+    else:
+        recipe = diffusion.Generator(file(name))
+        expected, _ = recipe(6, [3, 8], seed=7, **recipe.sampling(None, "dpm_solver++", None))
+    np.testing.assert_array_equal(answer.images, expected)
+    assert answer.plot().size == (90, 60)
+    with pytest.raises(ValueError, match="takes no photos"):
+        predictor("photo.png")
+    with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
+        predictor.generate(0)
+    with pytest.raises(ValueError, match=r"labels are of 0, 1, .*got 'lion'"):
+        predictor.generate(1, labels=["lion"])
+    with pytest.raises(ValueError, match="generates nothing: it is for image classification"):
+        zoo.Predictor("mnist_cnn").generate()
+
+
+def test_the_keras_model_answers_like_its_file(photo, tmp_path):
+    ink = Image.new("L", (60, 90), 230)
+    ink.paste(20, (26, 10, 34, 80))
+    exact, phone = zoo.Predictor("mnist_cnn", backend="keras")(ink), zoo.predict("mnist_cnn", ink)
+    recipe = mnist_cnn.Classifier("mnist_cnn")
+    pixels, _ = as_trained(fit_one(ink, (28, 28, 1)), recipe.border)
+    assert exact.inverted and exact.label == phone.label == "1"
+    np.testing.assert_allclose(list(exact.probabilities.values()), recipe(pixels[None])[0], atol=1e-6)
+    # a folder with nothing but a Keras model, and the file itself
+    for part in ("model.keras", "card.json"):
+        shutil.copy(pretrained.directory() / "yolo_scenes" / part, tmp_path)
+    answers = [zoo.predict(path, photo) for path in (tmp_path, tmp_path / "model.keras")]
+    assert answers[0].detections == answers[1].detections and answers[0].class_names == ("animal", "car", "person")
+    found = yolo.Finder("yolo_scenes").on_image(photo)
+    assert {one.class_name for one in answers[0].detections} >= {
+        answers[0].class_names[label]
+        for label, score in zip(found["classes"], found["scores"], strict=True)
+        if score > 0.5
+    }
+    with pytest.raises(ValueError, match=r"backend litert does not run .*model.keras"):
+        zoo.Predictor(tmp_path / "model.keras", backend="litert")
+    with pytest.raises(ValueError, match=r"backend must be .*got 'torch'"):
+        zoo.Predictor("mnist_cnn", backend="torch")
+
+
 def test_what_is_no_model_of_photos_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="dcgan is for image generation"):
-        zoo.Predictor("dcgan")
     with pytest.raises(ValueError, match="did you mean 'yolo_scenes'"):
         zoo.Predictor("yolo_scene")
-    with pytest.raises(ValueError, match=r"runs exported files, got .*\.keras"):
-        zoo.Predictor(pretrained.file("yolo_scenes"))
     with pytest.raises(ValueError, match=r"confidence must be in \[0, 1\], got 2"):
         zoo.Predictor("yolo_scenes", confidence=2)
     (tmp_path / "a.tflite").write_text("no model")

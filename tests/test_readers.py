@@ -19,6 +19,7 @@ from PIL import Image, ImageCms
 from recipes import alexnet, denoising_autoencoder, mnist_cnn, spectrogram_cnn, unet
 from recipes.data import audio, images, video
 from recipes.data.masks import IGNORE
+from zoo import waveforms
 
 RANDOM = np.random.default_rng(0)
 
@@ -302,7 +303,7 @@ def test_floats_far_above_one_are_scaled(tmp_path, capfd):
     soundfile.write(tmp_path / "integers.wav", tone * 30_000, 8000, subtype="FLOAT")
     soundfile.write(tmp_path / "loud.wav", tone * 1.5, 8000, subtype="FLOAT")
     np.testing.assert_allclose(audio.read(tmp_path / "integers.wav", 8000), tone * 30_000 / 32768, atol=1e-4)
-    assert np.abs(audio.pcm(audio.read(tmp_path / "loud.wav", 8000))).max() == 32767
+    assert np.abs(waveforms.pcm(audio.read(tmp_path / "loud.wav", 8000))).max() == 32767
     told = capfd.readouterr().err
     assert "integers.wav holds floats far above 1: 32,768 is read as full scale" in told
     assert "loud.wav holds floats above 1: they are clipped" in told and "usual" not in told

@@ -22,7 +22,7 @@ from recipes import plots, timing, training
 from recipes import spectrogram_cnn as recipe
 from recipes.benchmarks import spectrogram_cnn as benchmarks
 from recipes.data import audio, synthesis
-from zoo import pretrained
+from zoo import pretrained, waveforms
 from zoo.spectrogram_cnn import SpecAugment, Spectrogram, mel_matrix, power_spectrogram
 
 ROOT = Path(__file__).parent.parent
@@ -232,14 +232,14 @@ def test_synthesised_sounds(rate):
 
 def test_shorter_and_longer_sounds():
     short = np.full(5, 0.5, np.float32)
-    np.testing.assert_array_equal(audio.fit(short, 8), [[0, *[16384] * 5, 0, 0]])
+    np.testing.assert_array_equal(waveforms.fit(short, 8), [[0, *[16384] * 5, 0, 0]])
     long = np.zeros(20, np.float32)
     long[12:15] = (-1, 1, -1)
-    (window,) = audio.fit(long, 4)
+    (window,) = waveforms.fit(long, 4)
     assert list(window).count(0) == 1 and window.max() == 32767 and window.min() == -32768
-    pieces = audio.fit(np.arange(10) / 32768, 4, "windows")
+    pieces = waveforms.fit(np.arange(10) / 32768, 4, "windows")
     np.testing.assert_array_equal(pieces, [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9]])
-    np.testing.assert_array_equal(audio.fit(np.arange(4) / 32768, 4, "windows"), [[0, 1, 2, 3]])
+    np.testing.assert_array_equal(waveforms.fit(np.arange(4) / 32768, 4, "windows"), [[0, 1, 2, 3]])
 
 
 @pytest.mark.parametrize("rate", [4000, 11_025, 44_100, 48_000])
@@ -538,7 +538,10 @@ def test_predict_files_of_any_kind(capfd, sound_run, tmp_path):
     assert [entry["start"] for entry in long["timeline"]] == [index / 4 for index in range(9)]
     assert all(entry["end"] - entry["start"] == 1 for entry in long["timeline"])
     classifier, mono = recipe.Classifier(sound_run[0]), audio.read(tmp_path / "long.wav", RATE)
-    windows = [audio.fit(mono, 8000)[0], *(np.rint(32768 * mono[start:][:8000]) for start in range(0, 16_001, 2000))]
+    windows = [
+        waveforms.fit(mono, 8000)[0],
+        *(np.rint(32768 * mono[start:][:8000]) for start in range(0, 16_001, 2000)),
+    ]
     expected = classifier(np.int16(windows))
     assert [long["label"], *(entry["label"] for entry in long["timeline"])] == [
         synthesis.CLASSES[row.argmax()] for row in expected

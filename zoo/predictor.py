@@ -5,9 +5,11 @@
     answer.detections[0].class_name, answer.detections[0].box
     answer.plot().save("boxes.png")
 
-What a photo has to go through on its way to the network, and what the answer means, is read from the file itself.
+What a photo or sound has to go through on its way to the network, and what the answer means, is read from the file
+itself.
 """
 
+import contextlib
 import dataclasses
 import io
 import sys
@@ -15,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
-from zoo import exported, photos, pretrained, tiles
+from zoo import exported, photos, pretrained, tiles, waveforms
 from zoo.drawing import COLOURS, draw_boxes
 from zoo.letterbox import letterboxed
 from zoo.suppression import IOU, of_file
@@ -50,7 +52,7 @@ class Answer:
 
     def to_dict(self):
         """The answer without pictures, as JSON takes it."""
-        hidden = ("photo", "mask", "image", "colours")
+        hidden = ("photo", "mask", "image", "images", "colours")
         return {one.name: _plain(getattr(self, one.name)) for one in dataclasses.fields(self) if one.name not in hidden}
 
     def plot(self):
@@ -143,12 +145,91 @@ class Corrected(Answer):
     image: Image.Image = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """What is heard in one window of a sound.
+
+    Attributes:
+        start: Its beginning in seconds.
+        end: Its end.
+        label: The most likely class.
+        confidence: Its probability.
+        probabilities: Dictionary of class to probability.
+    """
+
+    start: float
+    end: float
+    label: str
+    confidence: float
+    probabilities: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard(Answer):
+    """The class of a sound, and what is heard when. It has no photo.
+
+    Attributes:
+        label: The most likely class, of the loudest window.
+        confidence: Its probability.
+        probabilities: Dictionary of class to probability.
+        seconds: Length of the sound.
+        timeline: A `Moment` for each window, half a window apart.
+    """
+
+    label: str = ""
+    confidence: float = 0.0
+    probabilities: dict = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    timeline: tuple = ()
+
+    def plot(self):
+        """The timeline as a picture: a row for each class, time to the right, the darker the surer."""
+        names, row, left = list(self.probabilities), 22, 130
+        columns = np.array([[one.probabilities[name] for one in self.timeline] for name in names])
+        width = max(8, min(60, 900 // max(1, len(self.timeline))))
+        cells = Image.fromarray(np.uint8(np.rint(255 * (1 - columns))))
+        cells = cells.resize((width * columns.shape[1], row * len(names)), Image.Resampling.NEAREST)
+        picture = Image.new("RGB", (left + cells.width + 10, cells.height + 28), "white")
+        picture.paste(cells, (left, 4))
+        pen = ImageDraw.Draw(picture)
+        for index, name in enumerate(names):
+            pen.text((6, 4 + row * index + 4), name[:20], fill="black")
+        pen.text((left, cells.height + 10), f"0 to {self.seconds:.1f} seconds", fill="black")
+        return picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated(Answer):
+    """New images. They have no photo.
+
+    Attributes:
+        images: uint8 (count, height, width, channels).
+        labels: Name of the class asked for, one per image, or an empty tuple.
+    """
+
+    images: np.ndarray = None
+    labels: tuple = ()
+
+    def plot(self):
+        """The images in a grid that is about as wide as it is high."""
+        count, height, width, channels = self.images.shape
+        columns = int(np.ceil(np.sqrt(count)))
+        grid = np.full((-(-count // columns) * (height + 2), columns * (width + 2), channels), 255, np.uint8)
+        for index, image in enumerate(self.images):
+            top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
+            grid[top : top + height, left : left + width] = image
+        return Image.fromarray(grid[..., 0] if channels == 1 else grid)
+
+
 class Predictor:
-    """A model that takes photos: its file is opened once.
+    """A model that takes photos or sounds, or generates images: its file is opened once.
 
     Args:
-        model: Name of a published model (its phone file is taken), a folder with a `model.tflite`, a `.tflite` or
-            `.onnx` file, or the folder of a SavedModel.
+        model: Name of a published model (its phone file is taken), a folder with a `model.tflite` or `model.keras`, a
+            `.tflite`, `.onnx` or `.keras` file, or the folder of a SavedModel.
+        backend: "litert" runs exported files; "keras" the Keras model of a name or folder, with all that a file does
+            before and after it, and needs TensorFlow. By default "keras" for a `.keras` file or a folder that has no
+            other.
         threads: Threads of a `.tflite` file.
         confidence: Of a detector: least confidence of what it gives, in [0, 1].
         iou_threshold: Of a detector: overlap above which two boxes of a class mean the same object, in [0, 1].
@@ -159,15 +240,22 @@ class Predictor:
         metadata: What the file says of itself.
 
     Raises:
-        ValueError: If there is no such model, or it is of a task that takes no photos, or an argument is out of range.
+        ValueError: If there is no such model, or its task is unknown, or an argument is out of range.
     """
 
-    def __init__(self, model, *, threads=1, confidence=0.25, iou_threshold=IOU):
+    def __init__(self, model, *, backend=None, threads=1, confidence=0.25, iou_threshold=IOU):
         for name, value in (("confidence", confidence), ("iou_threshold", iou_threshold)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
-        self.path = _file(model)
-        self._model = exported.load(self.path, threads=threads)
+        if backend not in (None, "litert", "keras"):
+            raise ValueError(f'backend must be "litert" or "keras", got {backend!r}')
+        self.path = _file(model, backend)
+        if self.path.suffix == ".keras":
+            from zoo.export.live import running
+
+            self._model = running(self.path)
+        else:
+            self._model = _opened(self.path, threads)
         self.metadata, self.class_names = self._model.metadata, tuple(self._model.labels)
         self.task = self.metadata.get("task", "")
         self.confidence, self.iou_threshold = confidence, iou_threshold
@@ -177,29 +265,79 @@ class Predictor:
             "semantic segmentation": self._mask,
             "image denoising": self._restored,
             "image regression": self._corrected,
+            "sound classification": self._heard,
+            "image generation": None,
         }
         if self.task not in answers:
             raise ValueError(f"a Predictor does {', '.join(answers)}; {model} is for {self.task or 'an unknown task'}")
+        self.generates = self.task == "image generation"
         target = self.metadata.get("target", {}).get("kind", "shift")
         if self.task == "image regression" and target not in ("shift", "gains"):
             raise ValueError(f"a Predictor corrects casts (shift or gains); {model} finds the {target}")
         self._answer = answers[self.task]
-        (self._shape, _) = self._model.inputs["image"]
+        (self._shape, _) = self._model.inputs.get("image", ((), ""))
 
     def __call__(self, photo):
-        """The answer to one photo.
+        """The answer to one photo or sound.
 
         Args:
             photo: Path of an image file, an open file, its bytes, a PIL image, or an array (height, width), (height,
-                width, 1) or (height, width, 3): uint8, or float in [0, 1].
+                width, 1) or (height, width, 3): uint8, or float in [0, 1]. For a sound model the path of a sound file,
+                an open one, its bytes, or (samples, samples per second), where the samples are int16, or float in
+                [-1, 1], (any number,) or (any number, channels).
 
         Returns:
-            `Detections`, `Label`, `Mask`, `Restored` or `Corrected`.
+            `Detections`, `Label`, `Mask`, `Restored`, `Corrected` or `Heard`.
 
         Raises:
             ValueError: If it is nothing of that kind.
         """
-        return self._answer(as_photo(photo))
+        if self.generates:
+            raise ValueError(f"{self.path} takes no photos: it makes images by generate(count)")
+        return self._answer(photo if self.task == "sound classification" else as_photo(photo))
+
+    def generate(self, count=16, labels=None, *, seed=0, steps=20, guidance_scale=None):
+        """New images of a generative model; those of `zoo sample` with that seed.
+
+        Args:
+            count: How many, 1 or more.
+            labels: Classes by name or number, in turn; None takes all in turn.
+            seed: Seed of the noise that they are made of.
+            steps: Steps of a diffusion model.
+            guidance_scale: How much it heeds the label; None takes what it was measured with.
+
+        Returns:
+            `Generated`.
+
+        Raises:
+            ValueError: If the model generates nothing, or an argument is out of range.
+        """
+        if not self.generates:
+            raise ValueError(f"{self.path} generates nothing: it is for {self.task}")
+        if count < 1:
+            raise ValueError(f"count must be 1 or more, got {count}")
+        source = "noise" if "noise" in self._model.inputs else "latent"
+        shape = self._model.inputs[source][0][1:]
+        inputs = {source: np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)}
+        if "label" in self._model.inputs:
+            numbers = range(len(self.class_names)) if labels is None else [self._number(one) for one in labels]
+            inputs["label"] = np.resize(numbers, count).astype(np.int32)
+        elif labels is not None:
+            raise ValueError(f"{self.path} has no classes, got labels={labels!r}")
+        if guidance_scale is None:
+            guidance_scale = self.metadata.get("guidance_scale") or 1.0
+        extra = {"steps": np.int32(steps), "guidance_scale": np.float32(guidance_scale)}
+        inputs |= {name: value for name, value in extra.items() if name in self._model.inputs}
+        images = self._model(**inputs)["image"]
+        return Generated(None, images, tuple(self.class_names[index] for index in inputs.get("label", ())))
+
+    def _number(self, label):
+        """The number of a class by its name, or a number itself."""
+        if str(label) in self.class_names:
+            return self.class_names.index(str(label))
+        if isinstance(label, int) and 0 <= label < len(self.class_names):
+            return label
+        raise ValueError(f"labels are of {', '.join(self.class_names)}, got {label!r}")
 
     def batch(self, photos, *, progress=False):
         """The answers to many photos, in their order; `progress` shows on standard error how far it is."""
@@ -273,6 +411,26 @@ class Predictor:
         result = tiles.by_channels(whole, pixels, channels)
         return Restored(photo.convert("RGB"), Image.fromarray(result[..., 0] if grey else result))
 
+    def _heard(self, sound):
+        about = self.metadata["sound"]
+        (_, samples), dtype = self._model.inputs["waveform"]
+        rate, names = about["sample_rate"], self.class_names
+        mono = as_sound(sound, rate, about["channel"])
+
+        def listen(pieces):
+            pieces = pieces if dtype == "int16" else pieces / np.float32(32768)
+            found = self._model(waveform=pieces)["probabilities"]
+            return [dict(zip(names, map(float, row), strict=True)) for row in found]
+
+        (whole,) = listen(waveforms.fit(mono, samples))
+        times, pieces = waveforms.timeline(mono, rate, samples, about["seconds"], about["seconds"] / 2)
+        timeline = tuple(
+            Moment(start, end, max(row, key=row.get), max(row.values()), row)
+            for (start, end), row in zip(times, listen(pieces), strict=True)
+        )
+        label = max(whole, key=whole.get)
+        return Heard(None, label, whole[label], whole, len(mono) / rate, timeline)
+
     def _corrected(self, photo):
         from zoo.color import correct_color
 
@@ -292,12 +450,35 @@ def predict(model, photo, **options):
         **options: Other arguments of `Predictor`.
 
     Returns:
-        `Detections`, `Label`, `Mask`, `Restored` or `Corrected`.
+        `Detections`, `Label`, `Mask`, `Restored`, `Corrected` or `Heard`.
 
     Raises:
         ValueError: See there.
     """
     return Predictor(model, **options)(photo)
+
+
+def as_sound(sound, sample_rate, channel="first"):
+    """A sound of any form as float32 (samples,) in [-1, 1] at a rate; see `Predictor.__call__`."""
+    if isinstance(sound, bytes | bytearray):
+        sound = io.BytesIO(sound)
+    if isinstance(sound, str | Path) or hasattr(sound, "read"):
+        return waveforms.read(sound, sample_rate, channel)
+    if not isinstance(sound, tuple | list) or len(sound) != 2:
+        accepted = "a path, an open file, bytes, or (samples, samples per second)"
+        raise ValueError(f"a sound is {accepted}, got {type(sound).__name__}")
+    samples, rate = np.asarray(sound[0]), sound[1]
+    if samples.ndim not in (1, 2) or not samples.size or not np.isfinite(samples).all():
+        raise ValueError(f"samples are (any number,) or (any number, channels), all finite, got {samples.shape}")
+    if samples.dtype.kind == "f" and np.abs(samples).max() > 1:
+        peak = float(np.abs(samples).max())
+        raise ValueError(f"float samples are in [-1, 1], got up to {peak:g}: give int16 for -32,768 to 32,767")
+    if samples.dtype.kind != "f" and samples.dtype != np.int16:
+        raise ValueError(f"samples are int16, or float in [-1, 1], got {samples.dtype}")
+    waveforms.check_rate("the sound", rate)
+    samples = np.float32(samples) / (32768 if samples.dtype == np.int16 else 1)
+    mono = waveforms.one_channel(samples.reshape(len(samples), -1), channel)
+    return waveforms.resample(mono, int(rate), sample_rate)
 
 
 def as_photo(photo):
@@ -325,18 +506,29 @@ def as_photo(photo):
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def _file(model):
-    """The exported file that a name or path means."""
+def _file(model, backend):
+    """The file that a name or path means to a backend."""
     path = Path(model)
+    wanted = "model.keras" if backend == "keras" else "model.tflite"
     if str(model) in pretrained.names() or not (path.exists() or path.suffix):
-        return pretrained.file(str(model), "model.tflite")
-    if (path / "model.tflite").is_file():
-        return path / "model.tflite"
-    if path.suffix in (".keras", ".h5"):
-        raise ValueError(
-            f"a Predictor runs exported files, got {model}: write one with zoo.export.export or `zoo export`"
-        )
+        return pretrained.file(str(model), wanted)
+    if path.is_dir() and (path / wanted).is_file():
+        return path / wanted
+    if path.is_dir() and backend is None and (path / "model.keras").is_file():
+        return path / "model.keras"
+    if (path.suffix == ".keras") != (backend == "keras") and backend is not None:
+        raise ValueError(f"the backend {backend} does not run {model}: leave it out")
     return path
+
+
+def _opened(path, threads):
+    """An exported file, by the signature that answers."""
+    try:
+        return exported.load(path, threads=threads)
+    except ValueError:
+        with contextlib.suppress(ValueError):  # a diffusion model has no other
+            return exported.load(path, endpoint="generate", threads=threads)
+        raise
 
 
 def _pixels(photo, channels):

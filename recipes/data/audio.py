@@ -5,7 +5,6 @@ middle of zeros, of a longer one the loudest window is taken, or all windows ("w
 tf.data and on waveforms, so that the model's own front end sees its result.
 """
 
-import math
 import re
 import sys
 import warnings
@@ -15,16 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 import tensorflow as tf
-from scipy import signal
 
 from recipes.data import images, notes, synthesis
 from recipes.data import splits as split_data
 from recipes.data.images import SPLITS, stream, without_autotune
 from recipes.data.splits import walk
+from zoo import waveforms
+from zoo.waveforms import check_rate, fit, one_channel, pcm, read_channels, resample
 
-KINDS = "WAV, FLAC, OGG, MP3, AIFF and what else libsndfile opens"
 SUFFIXES = {
     ".wav",
     ".flac",
@@ -43,7 +41,6 @@ SUFFIXES = {
 }
 NOISE = "_background_noise_"  # the folder of Speech Commands that is no class
 LISTS = {"validation": ("validation_list.txt",), "test": ("testing_list.txt", "test_list.txt")}  # its splits
-RATES = (4000, 192_000)
 LICENCES = {"spoken_digit": "CC BY-SA 4.0"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset sounds, or --dataset FOLDER of class/*.wav, or --manual-dir with its files"
 
@@ -142,7 +139,7 @@ def load(
     if not 0.05 <= seconds <= 60:
         raise ValueError(f"seconds must be in [0.05, 60], got {seconds}")
     if sample_rate is not None:
-        _check_rate("sample_rate", sample_rate)
+        check_rate("sample_rate", sample_rate)
     if test_speaker is not None and split_by != "speaker":
         raise ValueError(f"test_speaker={test_speaker} goes with split_by=speaker, got split_by={split_by}")
     if manual_dir is not None and not Path(manual_dir).is_dir():
@@ -170,101 +167,8 @@ def load(
 
 
 def read(path, sample_rate, channel="first"):
-    """Reads a sound file as float32 (samples,) in [-1, 1] at a rate, of one channel.
-
-    Raises:
-        ValueError: If the file is no sound, or one that is not taken: empty, with NaN, of a rate outside `RATES` or of
-            more than two channels.
-    """
-    waveform, rate = read_channels(path)
-    if channel == "first":
-        tell_silence(waveform, path)
-    return resample(one_channel(waveform, channel), rate, sample_rate)
-
-
-def read_channels(path):
-    """Reads a sound file as it is: (float32 (samples, 1 or 2) in [-1, 1], samples per second); raises as `read`."""
-    try:
-        waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        if not Path(path).exists():
-            raise ValueError(f"there is no sound {path}") from None
-        if Path(path).is_dir():
-            raise ValueError(f"{path} is a folder, not a sound") from None
-        try:
-            Path(path).open("rb").close()
-        except PermissionError:
-            raise ValueError(f"{path} may not be read: permission denied") from None
-        raise ValueError(f"{path} is not a sound that can be read ({KINDS})") from error
-    if not len(waveform):
-        raise ValueError(f"{path} has no samples: its length is zero")
-    if waveform.shape[1] > 2:
-        raise ValueError(f"{path} has {waveform.shape[1]} channels: accepted are one and two")
-    if not np.isfinite(waveform).all():
-        raise ValueError(f"{path} has {(~np.isfinite(waveform)).sum():,} samples that are no numbers (NaN or infinite)")
-    _check_rate(path, rate)
-    return _in_range(waveform, path), rate
-
-
-def _in_range(waveform, path):
-    """A waveform in [-1, 1]; a float file with the values of integers is divided by their range."""
-    peak = float(np.abs(waveform).max())
-    if peak <= 4:  # a mix that is too loud is clipped, as a loudspeaker does
-        if peak > 1.01:
-            notes.tell(path, "holds floats above 1: they are clipped")
-        return waveform
-    top = next((top for top in (2**15, 2**23, 2**31) if peak <= top), None)
-    if top is None:
-        raise ValueError(
-            f"{path} has samples up to {peak:g}: accepted are floats in [-1, 1], or integers of 16 to 32 bits"
-        )
-    notes.tell(path, f"holds floats far above 1: {top:,} is read as full scale")
-    return waveform / np.float32(top)
-
-
-def tell_silence(waveform, path):
-    """Says so where the first channel is silent and the second is not."""
-    loudness = np.sqrt(np.mean(np.square(waveform), axis=0))
-    if len(loudness) > 1 and loudness[0] < 1e-3 and loudness[1] > 30 * loudness[0]:
-        notes.tell(path, "has a silent first channel and a louder second one: --channel mix hears both")
-
-
-def one_channel(waveform, channel="first"):
-    """(samples,) of (samples, 1 or 2): the "first" channel or the "mix" of both."""
-    return waveform[:, 0] if channel == "first" else waveform.mean(axis=1, dtype=np.float32)
-
-
-def resample(waveform, rate, sample_rate):
-    """A waveform (samples,) of one rate at another."""
-    if rate == sample_rate:
-        return waveform
-    common = math.gcd(rate, sample_rate)
-    return np.float32(signal.resample_poly(waveform, sample_rate // common, rate // common))
-
-
-def pcm(waveform):
-    """A waveform in [-1, 1] as int16; one that is int16 already stays as it is."""
-    if waveform.dtype == np.int16:
-        return waveform
-    return np.rint(np.clip(waveform, -1, 32767 / 32768) * 32768).astype(np.int16)
-
-
-def fit(waveform, samples, long="loudest"):
-    """Brings a waveform (any length,) to windows, int16 (count, samples).
-
-    A shorter one stands in the middle of zeros. Of a longer one, "loudest" takes the window of most energy, "windows"
-    all of them one after the other, the last one flush with the end.
-    """
-    waveform = pcm(waveform)
-    surplus = len(waveform) - samples
-    if surplus <= 0:
-        return np.pad(waveform, (-surplus // 2, -surplus - -surplus // 2))[None]
-    if long == "windows":
-        starts = [*range(0, surplus, samples), surplus]
-    else:
-        energy = np.concatenate([[0], np.cumsum(waveform.astype(np.float64) ** 2)])
-        starts = [int(np.argmax(energy[samples:] - energy[:-samples]))]
-    return np.stack([waveform[start : start + samples] for start in starts])
+    """As `zoo.waveforms.read`; what is told is gathered."""
+    return waveforms.read(path, sample_rate, channel, notes.tell)
 
 
 def files(folder):
@@ -483,11 +387,6 @@ def _coloured_noise(seed, colour, samples):
 
 
 # Loading
-
-
-def _check_rate(what, rate):
-    if not RATES[0] <= rate <= RATES[1]:
-        raise ValueError(f"{what} has {rate:,} samples per second: accepted are {RATES[0]:,} to {RATES[1]:,}")
 
 
 def _load_sounds(sample_rate):

@@ -46,7 +46,7 @@ def usual(model, input_shape=None):
     elif outputs == {"restored"}:
         endpoint = pixels_endpoint(model)[ENDPOINT]
         extra |= {"output": "uint8 pixels, 0 to 255", "noise": card.get("noise", {}), "overlaps": 2 if was_open else 4}
-    elif outputs == {"red", "green", "blue"}:
+    elif "target" in card or outputs == {"red", "green", "blue"}:
         target = card.get("target", {"kind": "shift", "outputs": model.output_names})
         endpoint, extra = cast_endpoint(model, target["kind"])[ENDPOINT], cast_metadata(target)
     elif first.name == "latent":
