@@ -23,6 +23,7 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from scipy import ndimage
 from skimage import restoration
 from tyro.conf import OmitArgPrefixes, Positional
@@ -37,6 +38,7 @@ from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
 from zoo.denoising_autoencoder import resized
+from zoo.photos import colourful
 from zoo.tiles import by_channels, by_tiles
 
 TASK = "image denoising"
@@ -275,6 +277,8 @@ def predict(
         raise ValueError("no image given: name image files or folders of images")
     restorer = Restorer(model)
     found, left_out = inputs.read_images(paths, lambda path: _large_enough(path, restorer.stride))
+    if restorer.input_shape[-1] == 1:
+        restorer.warn_of([path for path, image in found if image.shape[-1] == 3 and colourful(Image.fromarray(image))])
     original = None if clean is None else _read_clean(clean, found)
     folder = runs.output_folder("denoising_autoencoder", "predict", output)
     rows, shown, taken = [], [], set()

@@ -27,7 +27,7 @@ from recipes import cards, checkpoints, classification, exports, inputs, plots, 
 from recipes.classification import TASK, evaluated, exported, measure
 from recipes.data import images as image_data
 from recipes.data.splits import Split
-from zoo.photos import as_trained, border
+from zoo.photos import as_trained, border, unlike_drawings
 
 
 class Classifier(classification.Classifier):
@@ -221,6 +221,8 @@ def predict(
         image, turned = as_trained(image, classifier.border, invert)
         pixels.append(image)
         rows.append({"inverted": turned})
+    if classifier.input_shape[-1] == 1:
+        classifier.warn_of([file for file, _ in read if unlike_drawings(image_data.open_image(file))])
     probabilities = classifier(np.stack(pixels))
     rows = [
         {"file": str(file), "label": classifier.labels[values.argmax()], "confidence": float(values.max()), **row}

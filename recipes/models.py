@@ -1,5 +1,6 @@
 """Opening a trained model, whatever its form: what every recipe's own class of models begins with."""
 
+import sys
 from pathlib import Path
 
 import keras
@@ -50,6 +51,17 @@ class TrainedModel:
             self.model = zoo.load(self.path)
             self.about = self.card.get("dataset", {})
             self.labels = self.about.get("classes")
+
+    @property
+    def knows(self):
+        """What it was trained on, in words."""
+        return self.card.get("knows") or ", ".join(map(str, self.labels or ()))
+
+    def warn_of(self, foreign):
+        """Says which of the files named look like nothing that the model was trained on; `foreign` is their paths."""
+        if foreign and self.knows:
+            more = f" and {len(foreign) - 1:,} more look" if len(foreign) > 1 else " looks"
+            print(f"{foreign[0]}{more} like a photo: the model knows {self.knows}", file=sys.stderr)
 
     def keras_only(self):
         """This model, if it is a Keras model.

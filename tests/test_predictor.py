@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from commands import run_json
 from PIL import Image
 from skimage import data
 
@@ -271,3 +272,24 @@ def test_all_classes_of_ours_are_registered_at_once():
     files = [path for path in (ROOT / "zoo").glob("*.py") if "register_keras_serializable" in path.read_text("utf-8")]
     code = "import keras, zoo; print([name for name in sys.argv[1:] if f'zoo.{name}' not in sys.modules])"
     assert len(files) > 5 and in_a_child(code, *(path.stem for path in files))[0] == "[]"
+
+
+def test_what_the_model_does_not_know_is_told_once(photo, capfd):
+    digits = zoo.Predictor("mnist_cnn")
+    digits.batch([ROOT / "tests" / "images" / "five.png"])
+    assert "knows" not in capfd.readouterr().err
+    digits.batch([photo, photo])
+    err = capfd.readouterr().err
+    assert err.count("like a photo, not like what the model was trained on: the model knows single digits") == 1
+    zoo.predict("denoising_autoencoder", photo)
+    assert "the model knows the ten digits of MNIST" in capfd.readouterr().err
+    zoo.predict("denoising_photos", photo)
+    zoo.predict("yolo_everyday", photo)
+    assert "knows" not in capfd.readouterr().err
+
+
+def test_the_command_line_says_so_too(photo, tmp_path, capfd):
+    photo.save(tmp_path / "photo.png")
+    for recipe, words in (("mnist_cnn", "knows single digits"), ("denoising_autoencoder", "ten digits of MNIST")):
+        status, _, err = run_json(capfd, "predict", recipe, tmp_path / "photo.png", "--output", tmp_path / recipe)
+        assert status == 0 and err.count("photo.png looks like a photo: the model ") == 1 and words in err

@@ -24,6 +24,8 @@ from zoo.drawing import COLOURS, draw_boxes
 from zoo.letterbox import letterboxed
 from zoo.suppression import IOU, of_file
 
+UNLIKE = "this looks like a photo, not like what the model was trained on"
+
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
@@ -238,6 +240,7 @@ class Predictor:
         task: What the model does, such as "object detection".
         class_names: Names of its classes, or an empty tuple.
         metadata: What the file says of itself.
+        knows: What it was trained on, in words, or "".
 
     Raises:
         ValueError: If there is no such model, or its task is unknown, or an argument is out of range.
@@ -259,6 +262,8 @@ class Predictor:
         self.metadata, self.class_names = self._model.metadata, tuple(self._model.labels)
         self.task = self.metadata.get("task", "")
         self.confidence, self.iou_threshold = confidence, iou_threshold
+        self.knows = pretrained.beside(self.path).get("knows") or ", ".join(self.class_names)
+        self._warned = False
         answers = {
             "object detection": self._detections,
             "image classification": self._label,
@@ -368,7 +373,14 @@ class Predictor:
         )
         return Detections(image, objects, self.class_names)
 
+    def _warn(self, foreign, what):
+        """Says once, on standard error, that what it was given looks like nothing that the model knows."""
+        if foreign and self.knows and not self._warned:
+            self._warned = True
+            print(f"{what}: the model knows {self.knows}", file=sys.stderr)
+
     def _label(self, photo):
+        self._warn(self._shape[-1] == 1 and photos.unlike_drawings(photo), UNLIKE)
         pixels = photos.fit_one(photo, self._shape[1:])
         pixels, inverted = photos.as_trained(pixels, self.metadata.get("border"))
         (values,) = self._model(image=pixels[None])["probabilities"]
@@ -399,6 +411,7 @@ class Predictor:
 
     def _restored(self, photo):
         *tile, channels = self._shape[1:]
+        self._warn(channels == 1 and photos.colourful(photo), UNLIKE)
         grey = photo.mode in ("1", "L", "LA", "I", "F")
         pixels = _pixels(photo, 1 if grey else 3)
 
@@ -429,6 +442,7 @@ class Predictor:
             for (start, end), row in zip(times, listen(pieces), strict=True)
         )
         label = max(whole, key=whole.get)
+        self._warn(whole[label] < 0.5, f"{whole[label]:.0%} sure that this is {label}")
         return Heard(None, label, whole[label], whole, len(mono) / rate, timeline)
 
     def _corrected(self, photo):
