@@ -27,6 +27,7 @@ VERBS = {
     "export": "write SavedModel, TFLite or ONNX, and measure each file",
     "benchmark": "compare speed, as ratios in one run",
 }
+EXTRAS = {"av": "video", "scipy": "video", "sounddevice": "audio", "keras_cv": "detection", "tf2onnx": "onnx"}
 USAGE = "zoo VERB RECIPE [OPTIONS] [--json]"
 
 
@@ -52,6 +53,9 @@ def main(arguments=None):
             return 141
         except (ValueError, OSError) as error:
             return _fail(error, answer, 2)
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(error.name, "train")
+            return _fail(f"this needs {error.name}: pip install 'image-zoo[{extra}]'", answer, 2)
         except Exception as error:
             for text in ("No space left on device", "File too large", "Disk quota exceeded"):
                 if text in str(error):  # TensorFlow has classes of its own for them
@@ -60,12 +64,14 @@ def main(arguments=None):
 
 
 def recipes():
-    """Name to first docstring line of every recipe: the files that `recipes` and `zoo` both have."""
+    """Name to first docstring line of every recipe: the files with verbs that `recipes` and `zoo` both have."""
     library = _library()
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if not path.name.startswith("_") and (library / path.name).is_file():
-            found[path.stem] = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            if any(isinstance(node, ast.FunctionDef) and node.name in VERBS for node in tree.body):
+                found[path.stem] = ast.get_docstring(tree).splitlines()[0]
     return found
 
 
@@ -140,7 +146,7 @@ def _list():
     for path in sorted(folder.glob("*/card.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
         published[path.parent.name] = {
-            key: card[key] for key in ("builder", "task", "metrics", "parameters", "files")
+            key: card[key] for key in ("builder", "task", "use", "knows", "metrics", "parameters", "licence", "files")
         } | {"dataset": card["dataset"]["name"], "classes": card["dataset"].get("classes", [])}
     print("recipes")
     for name, line in recipes().items():
@@ -148,10 +154,9 @@ def _list():
     print("\npublished models")
     for name, card in published.items():
         metric, value = next(iter(card["metrics"].items()))
-        files = ", ".join(f"{entry['file']} {entry['bytes'] / 1000:.0f} kB" for entry in card["files"])
-        print(f"  {name:24}{card['dataset']}: {metric} {value:.4f}, {card['parameters']:,} parameters; {files}")
-        if card["classes"]:
-            print(f"{'':26}knows {', '.join(map(str, card['classes']))}")
+        sizes = ", ".join(f"{Path(entry['file']).suffix} {entry['bytes'] / 1000:,.0f} kB" for entry in card["files"])
+        print(f"  {name:24}to {card['use']}; knows {card['knows']}")
+        print(f"{'':26}{metric} {value:.4f} on {card['dataset']}; {sizes}; {card['licence']['weights']}")
     return {"recipes": recipes(), "published": published}
 
 

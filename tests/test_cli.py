@@ -16,7 +16,7 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
-from recipes.__main__ import _parse, main
+from recipes.__main__ import _parse, main, recipes
 from recipes.benchmarks import time_to_accuracy
 from recipes.data import images
 
@@ -171,6 +171,10 @@ def test_benchmark(capfd, digits_run, tmp_path, monkeypatch):
     assert answer["bytes"]["model_int8.tflite"] < answer["bytes"]["model.tflite"]
     assert set(answer["start_seconds"]) == {"import keras", "import zoo over it", "zoo --help"}
     assert all(value > 0 for value in answer["latency_ms"].values()) and len(answer["latency_ms"]) == 8
+
+
+def test_the_recipes_are_the_files_with_verbs():
+    assert {"mnist_cnn", "image_classifier", "yolo"} <= set(recipes()) and "checkpoints" not in recipes()
 
 
 def documented_commands():

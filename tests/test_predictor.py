@@ -250,6 +250,34 @@ def test_an_answer_needs_neither_tensorflow_nor_keras(photo, tmp_path):
     assert (tmp_path / "out" / "photo.png").is_file()
 
 
+HEAVY = ("tensorflow", "tensorflow_datasets", "scipy", "sklearn", "skimage", "matplotlib", "av", "tensorboard", "jax")
+
+
+def without_extras(code, *arguments):
+    """What a child says in which nothing of the extra `train` can be imported."""
+    block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{block}; {code}", *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    return result.stdout + result.stderr
+
+
+def test_the_bare_installation_predicts_and_names_the_extra_for_the_rest(photo, tmp_path):
+    photo.save(tmp_path / "photo.png")
+    code = "import zoo; print(zoo.predict('mnist_cnn', sys.argv[1]).label, len(zoo.list()) > 10)"
+    assert without_extras(code, ROOT / "tests" / "images" / "five.png").startswith("5 True")
+    command = "from recipes.__main__ import main; print('status', main(sys.argv[1:]))"
+    said = without_extras(command, "predict", "yolo", tmp_path / "photo.png", "--output", tmp_path / "out")
+    assert "status 0" in said and (tmp_path / "out" / "photo.png").is_file()
+    assert "status 0" in without_extras(command, "list")
+    for arguments in (["train", "mnist_cnn"], ["export", "yolo"]):
+        said = without_extras(command, *arguments)
+        assert "status 2" in said and "this needs tensorflow: pip install 'image-zoo[train]'" in said
+    code = "import zoo\ntry:\n    zoo.unet()\nexcept ImportError as error:\n    print(error)"
+    said = without_extras(f"exec({code!r})")
+    assert "zoo.unet needs tensorflow: pip install 'image-zoo[train]'" in said
+
+
 def test_builders_have_the_names_of_their_files():
     code = "import zoo.unet, zoo.yolo; from zoo.mnist_cnn import mnist_cnn; import zoo"
     (line, _) = in_a_child(f"{code}; print(callable(zoo.unet), callable(zoo.yolo), zoo.mnist_cnn is mnist_cnn)")

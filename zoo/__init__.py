@@ -27,6 +27,7 @@ _FROM = {  # name to the module that has it
     "diffusion_unet": "diffusion_unet",
     "efficientnet_lite": "efficientnet_lite",
     "image_classifier": "image_classifier",
+    "list": "pretrained",
     "load": "pretrained",
     "mnist_cnn": "mnist_cnn",
     "predict": "predictor",
@@ -51,7 +52,14 @@ def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"zoo.{name}")
     if name in _FROM:
-        value = getattr(importlib.import_module(f"zoo.{_FROM[name]}"), name)
+        try:
+            value = getattr(importlib.import_module(f"zoo.{_FROM[name]}"), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] in ("tensorflow", "jax", "torch"):  # what Keras runs on
+                raise ImportError(
+                    f"zoo.{name} needs {error.name.split('.')[0]}: pip install 'image-zoo[train]'"
+                ) from error
+            raise
         globals()[name] = value
         return value
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

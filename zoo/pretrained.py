@@ -22,6 +22,18 @@ def names():
     return sorted(path.parent.name for path in directory().glob("*/card.json"))
 
 
+def list():
+    """What is published: dictionary of name to a dictionary of "task", "use" and "knows" (in words), "metrics" of the
+    Keras model, "bytes" of the phone file and the "licence" of the weights."""
+    found = {}
+    for name in names():
+        entry = card(name)
+        (phone,) = (one for one in entry["files"] if one["file"] == "model.tflite")
+        found[name] = {key: entry[key] for key in ("task", "use", "knows", "metrics")}
+        found[name] |= {"bytes": phone["bytes"], "licence": entry["licence"]["weights"]}
+    return found
+
+
 def card(name):
     """The card of a published model: task, data, metrics, files, licence.
 

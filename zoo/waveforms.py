@@ -89,8 +89,11 @@ def resample(waveform, rate, sample_rate):
     """A waveform (samples,) of one rate at another."""
     if rate == sample_rate:
         return waveform
-    from scipy import signal
-
+    try:
+        from scipy import signal
+    except ImportError as error:
+        wanted = f"a sound of {rate:,} samples per second, where the model takes {sample_rate:,}"
+        raise ValueError(f"{wanted}, needs scipy: pip install 'image-zoo[video]'") from error
     common = math.gcd(rate, sample_rate)
     return np.float32(signal.resample_poly(waveform, sample_rate // common, rate // common))
 
