@@ -158,7 +158,7 @@ def train(
     trained = training.fit(
         model, batches, run=run, card=card, epochs=epochs, steps=steps, validation=validation, **best
     )
-    checkpoints.save_compact(trained, run.folder / "model.keras")
+    checkpoints.save_compact(trained, run.folder / "model.keras", bits=5)  # a byte per weight, once compressed
     return _measured(run, card, images, batch_size)
 
 
