@@ -1,6 +1,7 @@
 """The house: which file may import which, and that no architecture stands without row, recipe and card."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_every_architecture_has_a_row_and_a_recipe():
     assert {NETWORKS.get(file, file) for file in files} == MODELS
     assert {path.stem for path in (ROOT / "recipes").glob("*.py")} >= MODELS - BACKBONES
     assert {pretrained.card(name)["builder"] for name in pretrained.names()} >= MODELS - BACKBONES
+
+
+def test_editors_see_every_public_name():
+    tree = ast.parse((ROOT / "zoo" / "__init__.pyi").read_text(encoding="utf-8"))
+    found = {
+        alias.asname: (node.module, alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(found) == set(zoo.__all__) and (ROOT / "zoo" / "py.typed").is_file()
+    for name, (module, attribute) in found.items():
+        value = getattr(zoo, name)
+        assert value is (getattr(importlib.import_module(module), attribute) if module != "zoo" else value)
 
 
 def test_every_public_name_is_there():
