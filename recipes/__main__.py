@@ -132,8 +132,13 @@ def _parse(function, options, program):
             raise
     lines = [line.strip("│ ").strip() for line in complaint.getvalue().splitlines()]
     lines = [line for line in lines if line and line[0] not in "╭╰"]
-    rules = [index for index, line in enumerate(lines) if not line.strip("─")] or [len(lines)]
+    if len(lines) > 2 and not lines[1].strip("-"):  # a terminal of ASCII gets no box but a title with a rule
+        lines = lines[2:]
+    rules = [index for index, line in enumerate(lines) if not line.strip("─-")] or [len(lines)]
     message = " ".join(lines[: rules[0]])
+    if message.startswith("Missing from "):
+        _, _, what = message.partition(": ")
+        raise ValueError(f"{program} needs {what.replace('(required)', '').strip()}")
     if "Perhaps you meant:" in lines:
         message += f"; did you mean {lines[lines.index('Perhaps you meant:') + 1]}?"
     raise ValueError(f"{message.rstrip('.')} ({program} --help lists the options)")

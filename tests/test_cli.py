@@ -296,3 +296,15 @@ def test_an_exported_file_without_labels_names_classes_by_number(capfd, tmp_path
     path = zoo.export.export(zoo.mnist_cnn(filters=(4,)), tmp_path / "bare.tflite")
     status, answer, _ = run_json(capfd, "predict", "mnist_cnn", IMAGES, "--model", path, "--output", tmp_path / "out")
     assert status == 0 and set(answer["predictions"][0]["probabilities"]) == set("0123456789")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_is_missing_is_named_on_any_terminal(encoding):
+    command = [sys.executable, "-m", "recipes", "evaluate", "image_classifier"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    child = subprocess.run(command, capture_output=True, text=True, env=environment)
+    said = [line for line in child.stderr.splitlines() if line.startswith("zoo: ")]
+    assert child.returncode == 2
+    assert said == [
+        "zoo: zoo evaluate image_classifier needs --dataset STR A folder of class/*.jpg, or a name of tensorflow-datasets."
+    ]
