@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 import keras
-import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, checkpoints, classification, exports, inputs, plots, results, runs, timing, training
+from recipes import cards, checkpoints, classification, exports, plots, results, runs, timing, training
 from recipes.classification import TASK, evaluated, exported, measure
 from recipes.data import images as image_data
 from recipes.data.splits import Split
-from zoo.photos import as_trained, border, unlike_drawings
+from zoo.photos import border
 
 
 class Classifier(classification.Classifier):
@@ -194,51 +193,6 @@ def evaluate(
     classifier = Classifier(model)
     images = classifier.fitting(lambda shape: datasets(dataset, shape, data_dir, manual_dir), dataset)
     return evaluated(classifier, images, split, output)
-
-
-def predict(
-    paths: Positional[tuple[Path, ...]],
-    *,
-    model: str = "mnist_cnn",
-    invert: Literal["auto", "yes", "no"] = "auto",
-    output: Path | None = None,
-):
-    """Names what is on images: a table, also as CSV and JSON, and a sheet of the images as the model saw them.
-
-    Args:
-        paths: Image files and folders of images.
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
-        invert: Whether to turn dark ink on paper into light on black; auto does so where the border of the image is on
-            the other side of grey than the border of the training images.
-        output: Folder for the results; by default a new one under runs/mnist_cnn.
-    """
-    if not paths:
-        raise ValueError("no image given: name image files or folders of images")
-    classifier = Classifier(model)
-    read, left_out = inputs.read_images(paths, lambda path: image_data.read(path, classifier.input_shape))
-    pixels, rows = [], []
-    for _, image in read:
-        image, turned = as_trained(image, classifier.border, invert)
-        pixels.append(image)
-        rows.append({"inverted": turned})
-    if classifier.input_shape[-1] == 1:
-        classifier.warn_of([file for file, _ in read if unlike_drawings(image_data.open_image(file))])
-    probabilities = classifier(np.stack(pixels))
-    rows = [
-        {"file": str(file), "label": classifier.labels[values.argmax()], "confidence": float(values.max()), **row}
-        for (file, _), values, row in zip(read, probabilities, rows, strict=True)
-    ]
-    folder = runs.output_folder(Classifier.name, "predict", output)
-    predictions = [
-        row | {"probabilities": dict(zip(classifier.labels, map(float, values), strict=True))}
-        for row, values in zip(rows, probabilities, strict=True)
-    ]
-    results.write_predictions(folder, predictions, rows)
-    captions = [f"{row['label']}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows]
-    plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
-    print(results.table(rows))
-    print(f"\ntable and sheet are in {folder}")
-    return {"predictions": predictions, **left_out, "output": folder}
 
 
 def export(

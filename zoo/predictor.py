@@ -379,15 +379,31 @@ class Predictor:
             self._warned = True
             print(f"{what}: the model knows {self.knows}", file=sys.stderr)
 
-    def _label(self, photo):
-        self._warn(self._shape[-1] == 1 and photos.unlike_drawings(photo), UNLIKE)
-        pixels = photos.fit_one(photo, self._shape[1:])
-        pixels, inverted = photos.as_trained(pixels, self.metadata.get("border"))
+    @property
+    def channels(self):
+        """Channels of the images that the network takes, 1 or 3."""
+        return self._shape[-1]
+
+    def seen(self, image, invert="auto"):
+        """A PIL image as a classifier sees it: uint8 (height, width, channels), and whether it was turned to its
+        negative; `invert` "yes" and "no" decide that."""
+        pixels, inverted = photos.as_trained(
+            photos.fit_one(image, self._shape[1:]), self.metadata.get("border"), invert
+        )
+        return pixels, bool(inverted)
+
+    def probabilities(self, pixels):
+        """Dictionary of class to probability of what `seen` gave."""
         (values,) = self._model(image=pixels[None])["probabilities"]
         names = self.class_names or tuple(map(str, range(len(values))))
-        probabilities = dict(zip(names, map(float, values), strict=True))
+        return dict(zip(names, map(float, values), strict=True))
+
+    def _label(self, photo):
+        self._warn(self.channels == 1 and photos.unlike_drawings(photo), UNLIKE)
+        pixels, inverted = self.seen(photo)
+        probabilities = self.probabilities(pixels)
         label = max(probabilities, key=probabilities.get)
-        return Label(photo.convert("RGB"), label, probabilities[label], probabilities, bool(inverted))
+        return Label(photo.convert("RGB"), label, probabilities[label], probabilities, inverted)
 
     def _mask(self, photo):
         *window, channels = self._shape[1:]

@@ -32,31 +32,38 @@ def usual(model, input_shape=None):
         if input_shape is not None:
             raise ValueError(f"a {type(model).__name__} has a size of its own, got input_shape={tuple(input_shape)}")
         model = model.with_network(float32_copy(model.averaged().network))
-        return model, diffusion_endpoints(model), _labels(card), _metadata(card)
+        return model, diffusion_endpoints(model), _labels(card), _metadata(card, {}, "image generation")
     was_open = not isinstance(model.input_shape, list) and None in model.input_shape[1:]
     model = _fixed(float32_copy(model), input_shape, card)
     outputs, (first, *_) = set(model.output_names), model.inputs
     about, extra = card.get("dataset", {}), {"input": "uint8 pixels, 0 to 255"}
+    task = "image classification"
     if outputs == {"boxes", "scores"}:
+        task = "object detection"
         endpoint, extra = detection_endpoint(model), detection_metadata(model.input_shape[1:3])
     elif "mask" in outputs:
+        task = "semantic segmentation"
         mask = model.get_layer("mask").output
         endpoint = mask_endpoint(model if len(outputs) == 1 else keras.Model(model.input, mask, name=model.name))
         extra = mask_metadata(model.input_shape[1:], mask.shape[-1], about.get("colours"))
     elif outputs == {"restored"}:
+        task = "image denoising"
         endpoint = pixels_endpoint(model)[ENDPOINT]
         extra |= {"output": "uint8 pixels, 0 to 255", "noise": card.get("noise", {}), "overlaps": 2 if was_open else 4}
     elif "target" in card or outputs == {"red", "green", "blue"}:
+        task = "image regression"
         target = card.get("target", {"kind": "shift", "outputs": model.output_names})
         endpoint, extra = cast_endpoint(model, target["kind"])[ENDPOINT], cast_metadata(target)
     elif first.name == "latent":
+        task = "image generation"
         endpoint, extra = latent_endpoint(model), {"output": "uint8 pixels, 0 to 255"}
     elif first.name == "waveform":
+        task = "sound classification"
         endpoint, extra = sound_endpoint(model), sound_metadata(model, card.get("sound", {}))
     else:
         endpoint = image_endpoint(model)
         extra |= {"border": about["border"]} if "border" in about else {}
-    return model, {ENDPOINT: endpoint}, _labels(card), _metadata(card, extra)
+    return model, {ENDPOINT: endpoint}, _labels(card), _metadata(card, extra, task)
 
 
 def mask_metadata(shape, num_classes, colours=None):
@@ -104,11 +111,11 @@ def _labels(card):
     return [str(label) for label in card.get("dataset", {}).get("classes", ())]
 
 
-def _metadata(card, extra=None):
-    """Function of the quantization that gives the metadata, or nothing for a model without a card."""
+def _metadata(card, extra, task):
+    """Function of the quantization that gives the metadata; without a card the task is what the outputs say."""
     if not card:
-        return lambda quantize: extra or {}
-    return lambda quantize: described(card["builder"], card["task"], extra or {}, card, quantize)
+        return lambda quantize: {"task": task, **extra}
+    return lambda quantize: described(card["builder"], card["task"], extra, card, quantize)
 
 
 def _fixed(model, input_shape, card):
