@@ -827,6 +827,25 @@ def test_classes_that_the_model_did_not_learn_are_left_out(learnt, pictures, cap
     assert "left out: the model does not know star" in said
 
 
+def test_a_final_file_gives_a_box_for_each_class_that_is_as_sure(tmp_path):
+    """As the metric counts them, and as `zoo.boxes.detect` does."""
+    keras.utils.set_random_seed(3)
+    model = zoo.yolo((64, 64, 3), 4, size=(0.1, 0.0625), reg_max=4)
+    for layer in model.layers:
+        if layer.name.endswith("class_3_conv"):  # scores of all sizes
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel * 30, bias * 0 - 1])
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    run = zoo.export.load(zoo.export.export(model, tmp_path / "model.tflite"))
+    found = {name: values[0] for name, values in run(image=image).items()}
+    (expected,) = zoo.boxes.detect(model.predict(image / np.float32(255), verbose=0), (64, 64), confidence=0.01)
+    count = min(found["count"].item(), 100)
+    assert count > 20 and len(set(map(tuple, found["boxes"][:count].round(4)))) < count  # some boxes have two classes
+    np.testing.assert_allclose(found["scores"][:count], expected["scores"][:count], atol=1e-5)
+    np.testing.assert_array_equal(found["classes"][:count], expected["classes"][:count])
+    np.testing.assert_allclose(found["boxes"][:count] * 64, expected["boxes"][:count], atol=1e-3)
+
+
 def test_an_exported_file_may_be_raw_and_fit_the_image_itself(learnt, pictures, tmp_path):
     finder = recipe.Finder(learnt[0])
     image = pictures[2][0]
@@ -1060,7 +1079,7 @@ def test_the_published_default_finds_people_and_cats(capfd, tmp_path):
     card = zoo.pretrained.card("yolo_everyday")
     small = next(entry for entry in card["files"] if entry["file"] == "model.tflite")
     assert small["quantize"] == "int8" and small["bytes"] <= 6_000_000
-    assert small["metrics"]["mAP50"] > card["metrics"]["mAP50"] - 0.03  # it gives one class for a box, not all
+    assert small["metrics"]["mAP50"] > card["metrics"]["mAP50"] - 0.02
     # the Keras model sees the same
     status, answer, _ = run_json(
         capfd, "predict", "yolo", folder / "astronaut.png", "--backend", "keras", "--output", tmp_path / "keras"
