@@ -23,13 +23,12 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from scipy import ndimage
 from skimage import restoration
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes import cards, checkpoints, exports, models, plots, results, runs, timing, training
 from recipes.data import crops
 from recipes.data import images as image_data
 from recipes.data import noise as noises
@@ -38,7 +37,6 @@ from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
 from zoo.denoising_autoencoder import resized
-from zoo.photos import colourful
 from zoo.tiles import by_channels, by_tiles
 
 TASK = "image denoising"
@@ -258,52 +256,6 @@ def evaluate(
     return results.evaluated(folder, figures, _rows(figures), message)
 
 
-def predict(
-    paths: Positional[tuple[Path, ...]],
-    *,
-    model: str = "denoising_autoencoder",
-    clean: Path | None = None,
-    output: Path | None = None,
-):
-    """Restores images of any size, tile by tile: writes NAME-restored.png, a table as CSV and JSON, and a sheet.
-
-    Args:
-        paths: Image files and folders of images.
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
-        clean: The image as it was without noise, where there is one: PSNR and SSIM before and after.
-        output: Folder for the results; by default a new one under runs/denoising_autoencoder.
-    """
-    if not paths:
-        raise ValueError("no image given: name image files or folders of images")
-    restorer = Restorer(model)
-    found, left_out = inputs.read_images(paths, lambda path: _large_enough(path, restorer.stride))
-    if restorer.input_shape[-1] == 1:
-        restorer.warn_of([path for path, image in found if image.shape[-1] == 3 and colourful(Image.fromarray(image))])
-    original = None if clean is None else _read_clean(clean, found)
-    folder = runs.output_folder("denoising_autoencoder", "predict", output)
-    rows, shown, taken = [], [], set()
-    for path, image in found:
-        restored = restorer.any_size(image)
-        # the number of a second x.png comes last: x-restored-2.png
-        target = inputs.free_name(folder, f"{path.stem}-restored.png", ".png", taken)
-        plots.save_image(restored, target)
-        row = {"file": str(path), "restored": str(target), "width": image.shape[1], "height": image.shape[0]}
-        row["change"] = float(np.sqrt(np.mean((restored / 255 - image / 255) ** 2)))
-        if original is not None:
-            before, after = _figures(original[None], image[None]), _figures(original[None], restored[None])
-            for name in ("psnr", "ssim"):
-                row |= {f"{name}_before": before[name], f"{name}_after": after[name]}
-        rows.append(row)
-        if len(shown) < 64:
-            shown += [image, restored]
-    results.write_predictions(folder, rows, rows)
-    captions = [text for row in rows for text in (Path(row["file"]).name[-18:], "restored")]
-    plots.sheet([plots.thumbnail(picture) for picture in shown], captions, folder / "predictions.png")
-    print(results.table(rows))
-    print(f"\ntable, sheet and restored images are in {folder}")
-    return {"predictions": rows, **left_out, "output": folder}
-
-
 def export(
     *,
     model: str = "denoising_autoencoder",
@@ -352,7 +304,7 @@ def export(
         found = exported(noisy)
         gaps = [np.abs(one / 255 - other / 255).max() for one, other in zip(found, reference, strict=True)]
         return {
-            "metrics": _figures(clean, found),
+            "metrics": quality(clean, found),
             "measured_on": _measured_on(images, split, kind, level),
             "max_abs_difference": float(max(gaps)),
             "latency_ms": round(timing.latency(lambda: exported(one)), 4),
@@ -376,7 +328,7 @@ def export(
         card={"name": restorer.name, "task": restorer.task, "noise": about},
         measured=measured,
     )
-    figures = _figures(clean, reference)
+    figures = quality(clean, reference)
     print(f"\nKeras: PSNR {figures['psnr']:.2f} dB, {_measured_on(images, split, kind, level)}; files are in {folder}")
     return {"output": folder, "dataset": images.name, "split": split, "metrics": figures, "files": entries}
 
@@ -469,13 +421,13 @@ def measure(restore, images, split, *, kind, level, folder, curve=None):
     clean = images.split(split)[0]
     held_out = images.split("validation" if "validation" in images.splits else split)[0]
     restored_by, baselines = _compare(restore, clean, held_out, kind, level)
-    figures = {name: _figures(clean[: len(picture)], picture) for name, picture in restored_by.items()}
+    figures = {name: quality(clean[: len(picture)], picture) for name, picture in restored_by.items()}
     best = max(baselines, key=lambda name: figures[name]["psnr"])
     few = _share(clean, 160_000, 200)
     points = []
     for point in curve:
         restored = _compare(restore, few, held_out, kind, point)[0]
-        points.append({"level": point} | {name: _figures(few[: len(p)], p)["psnr"] for name, p in restored.items()})
+        points.append({"level": point} | {name: quality(few[: len(p)], p)["psnr"] for name, p in restored.items()})
     if points:
         pictures.lines(points, "level", folder / "curve.png", xlabel=f"level of the {kind} noise", ylabel="PSNR (dB)")
     _sheet(clean, restored_by, best, folder / "examples.png", f"{kind} noise, level {_level(images, level)}")
@@ -526,7 +478,7 @@ def _filters(held_out, kind, level, photos=False):
     def best(function, grid, at_most):
         count = max(1, at_most // 6) if at_most else len(held_out)
         return max(
-            grid, key=lambda parameters: _figures(held_out[:count], function(noisy[:count], **parameters))["psnr"]
+            grid, key=lambda parameters: quality(held_out[:count], function(noisy[:count], **parameters))["psnr"]
         )
 
     return {name: (entry[0], best(*entry), entry[2]) for name, entry in grids.items()}
@@ -569,10 +521,10 @@ def _share(images, pixels, at_most):
     return images[: max(4, min(at_most, pixels // (images.shape[1] * images.shape[2])))]
 
 
-def _figures(clean, restored):
+def quality(clean, restored):
     """Means over the images of PSNR (dB), SSIM (None below 11x11 pixels, its window) and MSE (of values in [0, 1])."""
     if isinstance(clean, list):
-        rows = [_figures(one[None], other[None]) for one, other in zip(clean, restored, strict=True)]
+        rows = [quality(one[None], other[None]) for one, other in zip(clean, restored, strict=True)]
         means = {name: np.mean([row[name] for row in rows if row[name] is not None] or [np.nan]) for name in rows[0]}
         return {name: float(mean) if np.isfinite(mean) else None for name, mean in means.items()}
     totals = {}
@@ -619,36 +571,7 @@ def _sheet(clean, restored_by, best, path, title, count=12):
     shown, captions = [], []
     for index in range(min(count, *map(len, columns.values()))):
         for name, images in columns.items():
-            value = _figures(columns["clean"][index : index + 1], images[index : index + 1])["psnr"]
+            value = quality(columns["clean"][index : index + 1], images[index : index + 1])["psnr"]
             shown.append(images[index])
             captions.append(name.replace("_", " ") + ("" if name == "clean" else f"\n{value:.1f} dB"))
     plots.sheet(shown, captions, path, title=title)
-
-
-def _large_enough(path, stride):
-    """An image file whose sides have the pixels that the model makes sense of."""
-    image = _pixels(path)
-    if min(image.shape[:2]) < stride:
-        size = f"{image.shape[1]}x{image.shape[0]}"
-        raise ValueError(f"{path} has {size} pixels, less than the stride {stride} of the model")
-    return image
-
-
-def _read_clean(path, found):
-    """The clean image of the one noisy image, in the same number of channels."""
-    if len(found) != 1:
-        raise ValueError(f"--clean belongs to one image, got {len(found)}")
-    file, image = found[0]
-    clean = _pixels(path, grey=image.shape[-1] == 1)
-    if clean.shape[:2] != image.shape[:2]:
-        sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (clean, image)]
-        raise ValueError(f"the clean image {path} has {sizes[0]} pixels, {file} has {sizes[1]}: they must be equal")
-    return clean
-
-
-def _pixels(path, grey=None):
-    """An image file in its own size, uint8 (height, width, 1 or 3)."""
-    image = image_data.open_image(path)
-    grey = image.mode in ("1", "L", "LA", "F") if grey is None else grey
-    pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], -1)

@@ -613,7 +613,7 @@ def test_published_figures_are_reproduced(prepared):
     noisy = noise.fixed(clean, kind="gaussian", level=0.5)
     for entry in card["files"]:
         restorer = recipe.Restorer(pretrained.file("denoising_autoencoder", entry["file"]))
-        figures = recipe._figures(clean, restorer(noisy))
+        figures = recipe.quality(clean, restorer(noisy))
         assert figures["psnr"] == pytest.approx(entry["metrics"]["psnr"], abs=0.3) and figures["psnr"] >= 20.7
 
 
@@ -622,5 +622,5 @@ def test_the_published_model_restores_the_drawn_digits():
     paths = sorted((Path(__file__).parent / "images").glob("*.png"))
     clean = np.stack([light_on_dark(images.read(path, (28, 28, 1))) for path in paths])
     noisy = noise.fixed(clean, kind="gaussian", level=0.5)
-    figures = recipe._figures(clean, recipe.Restorer("denoising_autoencoder")(noisy))
-    assert figures["psnr"] > recipe._figures(clean, noisy)["psnr"] + 6
+    figures = recipe.quality(clean, recipe.Restorer("denoising_autoencoder")(noisy))
+    assert figures["psnr"] > recipe.quality(clean, noisy)["psnr"] + 6

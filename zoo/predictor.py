@@ -425,6 +425,10 @@ class Predictor:
         colours = tuple(map(tuple, colours))
         return Mask(photo.convert("RGB"), mask, names, dict(zip(names, map(float, shares), strict=True)), colours)
 
+    def restored(self, photo):
+        """A PIL image of any size without its noise, a PIL image."""
+        return self._restored(photo).image
+
     def _restored(self, photo):
         *tile, channels = self._shape[1:]
         self._warn(channels == 1 and photos.colourful(photo), UNLIKE)

@@ -11,6 +11,13 @@ from zoo.predictor import Predictor
 Backend = Literal["litert", "keras"]
 
 
+def is_light(model, backend="litert"):
+    """Whether a model can be opened without TensorFlow: a published one, or a `.tflite` or `.onnx` file."""
+    path = Path(model)
+    named = model in pretrained.names() or not (path.exists() or path.suffix)
+    return backend == "litert" and (named or path.suffix in (".tflite", ".onnx") or (path / "model.tflite").is_file())
+
+
 def opened(model, task, backend="litert"):
     """The `Predictor` of a published name, a run folder or a file of any format.
 
@@ -30,7 +37,7 @@ def opened(model, task, backend="litert"):
             f"there is no model {model}; accepted: {', '.join(pretrained.names())}, a run folder, "
             "or a .keras, .tflite or .onnx file or SavedModel folder"
         )
-    if backend == "litert" and (named or file or (path / "model.tflite").is_file()):
+    if is_light(model, backend) or (backend == "litert" and file):
         predictor = Predictor(model)
     else:
         with silent_start():
