@@ -270,6 +270,10 @@ def test_the_bare_installation_predicts_and_names_the_extra_for_the_rest(photo, 
     said = without_extras(command, "predict", "yolo", tmp_path / "photo.png", "--output", tmp_path / "out")
     assert "status 0" in said and (tmp_path / "out" / "photo.png").is_file()
     assert "status 0" in without_extras(command, "list")
+    for recipe in ("mnist_cnn", "denoising_autoencoder"):
+        digit = ROOT / "tests" / "images" / "five.png"
+        said = without_extras(command, "predict", recipe, digit, "--output", tmp_path / recipe)
+        assert "status 0" in said and (tmp_path / recipe / "predictions.png").is_file()
     for arguments in (["train", "mnist_cnn"], ["export", "yolo"]):
         said = without_extras(command, *arguments)
         assert "status 2" in said and "this needs tensorflow: pip install 'image-zoo[train]'" in said
