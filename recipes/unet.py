@@ -169,7 +169,7 @@ def train(
     validation = mask_data.validation_batches(*scenes.split("validation"), crop, batch_size=batch_size)
     options = {"epochs": epochs, "steps": steps, "validation": _for_all(validation, outputs), "monitor": None}
     trained = training.fit(model, batches, run=run, card=card, **options, keep=lambda: _finished(model))
-    checkpoints.save_compact(trained, run.folder / "model.keras")
+    checkpoints.save_compact(trained, run.folder / "model.keras", bits=5)  # a byte per weight, once compressed
     return _measured(run, card, scenes, batch_size, "val_mask_mean_iou" if outputs > 1 else "val_mean_iou")
 
 
