@@ -19,6 +19,7 @@ TABLE = ("<!-- table of the published models: make readme -->", "<!-- end of tab
 WRITTEN = ("use", "knows", "reference", "limits", "python")
 TASKS = ("object detection", "semantic segmentation", "image classification", "image denoising", "image regression")
 LESS = ("rmse", "distance")  # metrics of which less is better
+NAMES = {"psnr": "PSNR", "rmse": "RMSE", "mean_iou": "mean IoU", "frechet_distance": "Fréchet distance"}
 SHARES = ("accuracy", "mean_iou", "mAP50")
 
 
@@ -104,6 +105,9 @@ def model_readme(name):
         cells = [f"`{entry['file']}`", _size(entry), _figure(card, entry), entry.get("measured_on", "")]
         lines.append("| " + " | ".join([*cells, _milliseconds(entry)]) + " |")
     lines += ["", f"For comparison: {card['reference']}. Times are those of {card['hardware']}."]
+    for metric, (low, high) in card.get("intervals", {}).items():
+        name = NAMES.get(metric, metric)
+        lines += ["", f"95 % of drawings of as many items give the Keras model a {name} of {low:.3f} to {high:.3f}."]
     if card.get("per_class"):
         rows = card["per_class"]
         shown = [key for key in rows[0] if key != "class"][:3]
@@ -138,8 +142,7 @@ def _figure(card, entry):
     """The task's own metric of a file, its direction, and for a share of counted items its interval."""
     metric = next(iter(card["metrics"]))
     value = entry["metrics"][metric]
-    names = {"psnr": "PSNR", "rmse": "RMSE", "mean_iou": "mean IoU", "frechet_distance": "Fréchet distance"}
-    name = names.get(metric, metric.replace("_", " "))
+    name = NAMES.get(metric, metric.replace("_", " "))
     arrow = "↓" if metric.endswith(LESS) else "↑"
     shown = f"{value:.3f}" if metric in SHARES else f"{value:.1f} dB" if metric == "psnr" else f"{value:.3g}"
     if metric == "accuracy":

@@ -5,6 +5,8 @@ import io
 import json
 import zipfile
 
+import numpy as np
+
 from recipes import cards, runs
 
 
@@ -72,6 +74,21 @@ def evaluated(folder, figures, rows, message):
     print(table(rows))
     print(f"\n{message}; pictures are in {folder}")
     return {**figures, "output": folder}
+
+
+def interval(parts, statistic, *, rounds=1000):
+    """The 95 % interval of a statistic over items, by the bootstrap (Efron, 1979): [lower, upper] end.
+
+    Args:
+        parts: One number or array for each item, which add up.
+        statistic: Function of the sum over as many items as there are.
+        rounds: How often the items are drawn anew.
+    """
+    parts = np.asarray(parts, np.float64)
+    count = len(parts)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), rounds)
+    values = [statistic(np.tensordot(times, parts, 1)) for times in drawn]
+    return [float(end) for end in np.nanquantile(values, (0.025, 0.975))]
 
 
 def write_predictions(folder, predictions, rows, columns=None):

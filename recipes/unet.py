@@ -523,13 +523,14 @@ def measure(segmenter, scenes, split, folder):
     """Figures and pictures of a segmenter on one split, the pictures written into `folder`."""
     images, masks = scenes.split(split)
     names, count = scenes.class_names, len(scenes.class_names)
-    matrix, outlines, rows = np.zeros((count, count), np.int64), [], []
+    matrices, outlines, rows = [], [], []
     for image, mask in zip(images, masks, strict=True):
         found = segmenter(image)
         own = label_confusion(mask, found, count, mask_data.IGNORE)
-        matrix += own
+        matrices.append(own)
         outlines.append(boundary_f1(mask, found, count, ignore_label=mask_data.IGNORE))
         rows.append((np.diag(own).sum() / max(1, own.sum()), found))
+    matrix = np.sum(matrices, axis=0)
     iou = intersection_over_union(matrix)
     outlines = np.array(outlines)
     seen = ~np.isnan(outlines)
@@ -540,6 +541,9 @@ def measure(segmenter, scenes, split, folder):
             "mean_iou": float(np.nanmean(iou)),
             "pixel_accuracy": float(np.diag(matrix).sum() / max(1, matrix.sum())),
             "boundary_f1": float(np.nanmean(outline)),
+        },
+        "intervals": {
+            "mean_iou": results.interval(matrices, lambda total: np.nanmean(intersection_over_union(total))),
         },
         "measured_split": split,
         "per_class": [

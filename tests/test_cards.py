@@ -44,6 +44,18 @@ def test_the_interval_of_a_share():
         np.testing.assert_allclose(cards.wilson(right / count, count), expected, atol=1e-4)
 
 
+def test_the_bootstrap_interval_of_a_mean_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = results.interval(values, lambda total: total / 400, rounds=4000)
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.02) and high == pytest.approx(
+        values.mean() + half, abs=0.02
+    )
+    matrices = np.random.default_rng(0).integers(0, 9, (30, 3, 3))
+    low, high = results.interval(matrices, lambda total: np.trace(total) / total.sum())
+    assert low < np.trace(matrices.sum(axis=0)) / matrices.sum() < high
+
+
 def test_the_readme_table_is_the_one_of_the_cards():
     text = README.read_text(encoding="utf-8")
     table = text.split(cards.TABLE[0])[1].split(cards.TABLE[1])[0].strip()

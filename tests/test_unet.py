@@ -747,11 +747,11 @@ def test_other_classes_and_broken_videos_are_refused(scene_run, pairs, tmp_path,
 @pytest.mark.parametrize("name", ["unet", "unet_scenes"])
 def test_published_cards_keep_what_was_promised(name):
     card = pretrained.card(name)
-    assert card["parameters"] <= 2_500_000 and card["builder"] == "unet"
+    assert card["parameters"] <= 4_500_000 and card["builder"] == "unet"
     model = zoo.load(name)
     assert model.count_params() == card["parameters"] and model.output_shape[-1] == len(card["dataset"]["classes"])
     whole, small = card["files"][0], next(entry for entry in card["files"] if entry.get("quantize") == "int8")
-    assert small["bytes"] <= 3_000_000 and small["metrics"]["mean_iou"] > whole["metrics"]["mean_iou"] - 0.015
+    assert small["bytes"] <= 5_000_000 and small["metrics"]["mean_iou"] > whole["metrics"]["mean_iou"] - 0.01
     assert small["latency_ms_2_threads"] > 0 and card["licence"]["data"]
 
 
