@@ -17,7 +17,7 @@ from skimage import data
 
 import zoo
 from recipes import alexnet, dcgan, denoising_autoencoder, diffusion, mnist_cnn, spectrogram_cnn, unet, yolo
-from recipes.data import audio
+from recipes.data import audio, video
 from zoo import pretrained, waveforms
 from zoo.photos import as_trained, fit_one
 from zoo.predictor import as_photo
@@ -325,3 +325,17 @@ def test_the_command_line_says_so_too(photo, tmp_path, capfd):
     for recipe, words in (("mnist_cnn", "knows single digits"), ("denoising_autoencoder", "ten digits of MNIST")):
         status, _, err = run_json(capfd, "predict", recipe, tmp_path / "photo.png", "--output", tmp_path / recipe)
         assert status == 0 and err.count("photo.png looks like a photo: the model ") == 1 and words in err
+
+
+def test_the_frames_of_a_film_one_by_one(photo, tmp_path):
+    with video.Writer(tmp_path / "film.mp4", 10, photo.size) as film:
+        for _ in range(3):
+            film.write(np.asarray(photo))
+    predictor = zoo.Predictor("yolo_scenes")
+    answers = list(predictor.stream(tmp_path / "film.mp4"))
+    assert len(answers) == 3 and all(answer.photo.size == photo.size for answer in answers)
+    names = {one.class_name for one in predictor(photo).detections if one.confidence > 0.5}
+    assert all(names <= {one.class_name for one in answer.detections} for answer in answers)
+    assert [one.detections for one in predictor.stream([photo])] == [predictor(photo).detections]
+    with pytest.raises(ValueError, match=r"there is no video nothing\.mp4"):
+        next(predictor.stream("nothing.mp4"))

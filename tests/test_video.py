@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from recipes.data import video
+from zoo import films
 
 
 def moving_square(count, height=48, width=64):
@@ -65,13 +66,13 @@ def test_the_rotation_of_a_phone_is_undone(tmp_path):
     write(tmp_path / "a.mp4", moving_square(4))
     with av.open(str(tmp_path / "a.mp4")) as old:
         frame = next(old.decode(video=0))
-    assert video._upright(frame).shape == (48, 64, 3)
+    assert films._upright(frame).shape == (48, 64, 3)
 
     class Turned:
         rotation = 90
         to_ndarray = frame.to_ndarray
 
-    assert video._upright(Turned()).shape == (64, 48, 3)
+    assert films._upright(Turned()).shape == (64, 48, 3)
 
 
 def test_wrong_files(tmp_path):

@@ -349,9 +349,15 @@ class Predictor:
         return list(self.stream(_shown(list(photos)) if progress else photos))
 
     def stream(self, photos):
-        """The answers to photos or frames one by one, as they come."""
-        for photo in photos:
-            yield self(photo)
+        """The answers to photos or frames one by one, as they come: of any iterable, of a video (its path) or of a
+        camera (its number, 0 for the first)."""
+        if isinstance(photos, str | Path | int):
+            from zoo.films import Reader
+
+            with Reader(photos) as frames:
+                yield from map(self, frames)
+        else:
+            yield from map(self, photos)
 
     def on_image(self, image, *, confidence=0.25, iou_threshold=IOU):
         """What a detector finds on a PIL image as arrays, for code that goes on with them: a dictionary of "boxes"
