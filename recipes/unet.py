@@ -4,11 +4,13 @@ Data: road scenes drawn by formula, which need no network; CamVid (`--dataset ca
 a folder with images/, masks/ and classes.csv, or a set of tensorflow-datasets with masks (`oxford_iiit_pet`). Scale,
 cut, rotation, flip and light are drawn anew in every epoch, for image and mask together.
 
-    zoo train unet --dataset camvid --data-dir FOLDER --precision mixed_bfloat16 --crop 160 224 --batch-size 6 \\
-        --scale 0.45 1.35 --epochs 66
+    zoo train unet --dataset camvid --data-dir FOLDER --encoder efficientnet_lite0 --encoder-weights imagenet \\
+        --filters 16 32 64 96 160 --convolutions 1 --crop 224 288 --epochs 50 --learning-rate 0.001 --jitter 1 \\
+        --scale 0.6 1.8 --class-balance 0.4
 
-reaches a mean IoU of 0.634 over the 11 classes on CamVid's 101 validation images at 360 x 480, with 1,994,931
-parameters, from scratch, in 66 epochs of 31 seconds (half of one core of a shared CPU). The drawn scenes,
+reaches a mean IoU of 0.722 over the 11 classes on CamVid's 101 validation images at 360 x 480, with 3,991,051
+parameters, from an encoder that has learnt from ImageNet (extra `pretrained`), in 50 epochs of 80 seconds on two cores;
+a network of 1,994,931 parameters from scratch, in 66 epochs, 0.634. The drawn scenes,
 
     zoo train unet --precision mixed_bfloat16 --filters 16 32 48 64 --stem-stride 1 --epochs 20 --scale 0.8 1.25
 
