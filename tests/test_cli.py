@@ -94,7 +94,7 @@ def test_evaluate_every_form_of_a_model(capfd, digits_run, tmp_path):
     assert figures[digits_run.name] == answer["metrics"]["accuracy"] == figures["model.tflite"]
     assert abs(figures["model_int8.tflite"] - figures["model.tflite"]) < 0.02
     written = {path.name for path in (tmp_path / "measured").iterdir()}
-    assert written == {"evaluation.json", "confusion_matrix.png", "calibration.png", "mistakes.png"}
+    assert written == {"evaluation.json", "confusion_matrix.png", "calibration.png", "mistakes.png", "grad_cam.png"}
     for path in (tmp_path / "measured").glob("*.png"):
         assert np.asarray(Image.open(path).convert("L")).std() > 5  # something is drawn
 

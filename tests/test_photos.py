@@ -170,7 +170,7 @@ def test_the_published_model_restores_photos(real_data):
     clean = crops.load(real_data / "bsds400").split("val")[0][:6]
     noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
     for file in ("model.keras", "model.tflite"):
-        figures = recipe._figures(clean, recipe.Restorer(zoo.pretrained.file("denoising_photos", file))(noisy))
+        figures = recipe.quality(clean, recipe.Restorer(zoo.pretrained.file("denoising_photos", file))(noisy))
         assert figures["psnr"] == pytest.approx(31.55, abs=0.15)  # the first six are among the easier ones
 
 
@@ -179,5 +179,5 @@ def test_the_published_model_restores_a_photo_that_ships_here():
 
     clean = [np.asarray(chelsea())]
     noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
-    figures = recipe._figures(clean, recipe.Restorer("denoising_photos")(noisy))
-    assert figures["psnr"] > recipe._figures(clean, noisy)["psnr"] + 10
+    figures = recipe.quality(clean, recipe.Restorer("denoising_photos")(noisy))
+    assert figures["psnr"] > recipe.quality(clean, noisy)["psnr"] + 10

@@ -893,7 +893,7 @@ def test_predict_images_folders_and_videos(learnt, pictures, capfd, tmp_path):
             assert plain_iou(sides, box) > 0.6
     lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     total = sum(len(one["detections"]) for one in (first, second, third)) + sum(map(len, film["detections"]))
-    assert lines[0] == "file,frame,seconds,class,confidence,left,top,right,lower" and len(lines) == 1 + total
+    assert lines[0] == "file,frame,seconds,class,confidence,left,top,right,bottom" and len(lines) == 1 + total
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"p0.png", "p1.png", "large.png", "film.mp4", "predictions.json", "predictions.csv"}
     drawn = np.asarray(Image.open(tmp_path / "out" / "large.png"))
@@ -930,7 +930,7 @@ def test_a_film_has_a_table_of_tracks(learnt, film, capfd, tmp_path):
     with open(tmp_path / "out" / "tracks.csv") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["track"] for row in rows] == ["1", "2"] and {row["last_seconds"] for row in rows} == {"0.9"}
-    assert (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0].endswith("lower,track")
+    assert (tmp_path / "out" / "predictions.csv").read_text().splitlines()[0].endswith("bottom,track")
     assert films.counted([*one["tracks"], {"class": "disc"}]) == "2 disc, 1 square"
 
 
