@@ -145,14 +145,14 @@ def _parse(function, options, program):
 
 
 def _list():
+    from zoo import pretrained
+
+    keys = ("builder", "task", "use", "knows", "metrics", "parameters", "licence", "files")
     published = {}
-    packaged = _library() / "saved_models"
-    folder = packaged if packaged.is_dir() else _library().parent / "saved_models"
-    for path in sorted(folder.glob("*/card.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        published[path.parent.name] = {
-            key: card[key] for key in ("builder", "task", "use", "knows", "metrics", "parameters", "licence", "files")
-        } | {"dataset": card["dataset"]["name"], "classes": card["dataset"].get("classes", [])}
+    for name in pretrained.names():
+        card = pretrained.card(name)
+        about = {"dataset": card["dataset"]["name"], "classes": card["dataset"].get("classes", [])}
+        published[name] = {key: card[key] for key in keys} | about
     print("recipes")
     for name, line in recipes().items():
         print(f"  {name:24}{line}")

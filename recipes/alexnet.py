@@ -308,11 +308,7 @@ def predict(
         if len(shown) < 64:
             shown += [plots.thumbnail(photo), plots.thumbnail(result)]
             captions += [path.name[-18:], _numbers(values, estimator.kind)]
-    results.write_predictions(folder, rows, rows)
-    plots.sheet(shown, captions, folder / "predictions.png")
-    print(results.table(rows))
-    print(f"\ntable, sheet and photos are in {folder}")
-    return {"predictions": rows, **left_out, "output": folder}
+    return results.predicted(folder, rows, rows, left_out, shown, captions, "table, sheet and photos")
 
 
 def export(

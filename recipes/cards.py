@@ -106,8 +106,11 @@ def model_readme(name):
         lines.append("| " + " | ".join([*cells, _milliseconds(entry)]) + " |")
     lines += ["", f"For comparison: {card['reference']}. Times are those of {card['hardware']}."]
     for metric, (low, high) in card.get("intervals", {}).items():
-        name = NAMES.get(metric, metric)
-        lines += ["", f"95 % interval of the Keras model's {name} over the items (bootstrap): {low:.3f} to {high:.3f}."]
+        figure = NAMES.get(metric, metric)
+        lines += [
+            "",
+            f"95 % interval of the Keras model's {figure} over the items (bootstrap): {low:.3f} to {high:.3f}.",
+        ]
     if card.get("per_class"):
         rows = card["per_class"]
         shown = [key for key in rows[0] if key != "class"][:3]

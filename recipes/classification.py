@@ -8,6 +8,7 @@ from sklearn.metrics import confusion_matrix
 
 from recipes import exports, models, plots, results, runs, timing
 from recipes.pictures import grad_cam
+from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
 
 TASK = "image classification"
@@ -155,7 +156,7 @@ def exported(classifier, files, images, split, output, *, batch=1):
         files,
         classifier,
         batch=batch,
-        metadata={"input": "uint8 pixels, 0 to 255", "border": classifier.border},
+        metadata=exporting.image_metadata(classifier.border),
         representative_data=exports.some_of(training_images, 500),
         measured=measured,
     )

@@ -340,11 +340,7 @@ def export(
         sampler,
         batch=batch,
         endpoints={exporting.ENDPOINT: exporting.latent_endpoint(sampler.model)},
-        metadata={
-            "input": f"latent: {sampler.latent_dim} standard normal numbers"
-            + ("; label" if sampler.num_classes else ""),
-            "output": "uint8 pixels, 0 to 255",
-        },
+        metadata=exporting.latent_metadata(sampler.model),
         representative_data=representative(sampler),
         card={**ABOUT, "dataset": {"classes": sampler.labels}},
         measured=measured,

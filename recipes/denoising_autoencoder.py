@@ -36,7 +36,7 @@ from recipes.data.splits import Split
 from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
-from zoo.denoising_autoencoder import resized
+from zoo.denoising_autoencoder import resized, stride_of
 from zoo.tiles import by_channels, by_tiles
 
 TASK = "image denoising"
@@ -317,13 +317,7 @@ def export(
         batch=batch,
         network=network,
         endpoints=exporting.pixels_endpoint(network),
-        metadata={
-            "input": "uint8 pixels, 0 to 255",
-            "output": "uint8 pixels, 0 to 255",
-            "noise": about,
-            "stride": restorer.stride,
-            "overlaps": restorer.overlaps,
-        },
+        metadata=exporting.pixels_metadata(about, restorer.stride, restorer.overlaps),
         representative_data=representative(images, split, kind, restorer.about.get("trained", (level, level))),
         card={"name": restorer.name, "task": restorer.task, "noise": about},
         measured=measured,
@@ -355,8 +349,7 @@ class Restorer(models.TrainedModel):
             self.stride, self.overlaps = self.model.metadata.get("stride", 1), self.model.metadata.get("overlaps", 4)
         else:
             shape, outputs = self.model.input_shape, self.model.output_shape
-            down = [layer for layer in self.model.layers if getattr(layer, "strides", None) == (2, 2)]
-            self.stride = 2 ** sum(isinstance(layer, keras.layers.MaxPooling2D | keras.layers.Conv2D) for layer in down)
+            self.stride = stride_of(self.model)
             self.overlaps = 2 if None in shape[1:3] else 4
         if (
             not isinstance(shape, tuple)

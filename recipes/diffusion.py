@@ -520,13 +520,8 @@ def export(
         return exporting.diffusion_endpoints(generator.model, **fixed)
 
     def metadata(format):
-        return {
-            "input": "noise: standard normal numbers; label, where the number of classes means none",
-            "output": "uint8 pixels, 0 to 255",
-            "timesteps": generator.model.timesteps,
-            "steps": steps if format == "tflite" else None,
-            "guidance_scale": sampling["guidance_scale"],
-        }
+        fixed = steps if format == "tflite" else None
+        return exporting.diffusion_metadata(generator.model, fixed, sampling["guidance_scale"])
 
     def measured(path):
         exported = Generator(path)

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 import zoo
-from recipes import models, plots
+from recipes import plots
 from recipes.data import images as image_data
 from zoo import export as exporting
-from zoo import pretrained
+from zoo import predictor, pretrained
 from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
 
 SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
@@ -40,7 +40,7 @@ class Judge:
         if judge == "inception":
             self._network, self._outputs = _inception(), 1
             return
-        model = zoo.load(models.find(judge))
+        model = zoo.load(pretrained.find(judge))
         last = model.layers[-1]
         if not isinstance(last, keras.layers.Dense) or len(model.inputs[0].shape) != 4:
             raise ValueError(f"the judge must be an image classifier or inception, {judge} is not")
@@ -198,12 +198,7 @@ def class_numbers(labels, names, num_classes, owner):
         return None
     if num_classes is None:
         raise ValueError(f"{owner} has no classes, so no label can be chosen: leave out --label")
-    numbers = {str(number): number for number in range(num_classes)}
-    numbers |= {name: number for number, name in enumerate(names)}
-    for label in labels:
-        if label not in numbers:
-            raise ValueError(f"there is no label {label!r}; accepted: {', '.join(names)}")
-    return [numbers[label] for label in labels]
+    return predictor.class_numbers(labels, names)
 
 
 def write_samples(images, labels, names, output, columns=None):
@@ -257,7 +252,7 @@ def _classifiers():
 
 
 def _class_names(judge):
-    return tuple(pretrained.beside(models.find(judge)).get("dataset", {}).get("classes") or ())
+    return tuple(pretrained.beside(pretrained.find(judge)).get("dataset", {}).get("classes") or ())
 
 
 def _inception():

@@ -34,12 +34,8 @@ class Classifier(classification.Classifier):
 
     def __init__(self, model, *, card=None, flip=False):
         if str(model) == "imagenet":
-            self.path, self.card, self.exported, self.about = Path("imagenet"), {}, False, {}
-            self.model, self.labels = zoo.image_classifier(weights="imagenet"), CLASSES
-            self.flip, self.known, self.border = flip, True, None
-            self.input_shape = self.model.input_shape[1:]
-        else:
-            super().__init__(model, card=card, flip=flip)
+            model, card = zoo.image_classifier(weights="imagenet", name="imagenet"), {"dataset": {"classes": CLASSES}}
+        super().__init__(model, card=card, flip=flip)
 
 
 def datasets(dataset, input_shape=None, data_dir=None, manual_dir=None):
@@ -112,7 +108,7 @@ def train(
     if weights is None:  # what is wrong with the network is said before minutes of reading data
         options = {"backbone": backbone, "backbone_weights": backbone_weights, "dropout": dropout}
         options["train_statistics"] = train_statistics
-        zoo.image_classifier(shape or USUAL, 2, backbone=backbone)
+        zoo.image_classifier(shape or USUAL, 2, backbone=backbone, freeze_until=freeze_until)
 
     # data
     images = datasets(dataset, shape, setup.data_dir, setup.manual_dir)
@@ -271,12 +267,8 @@ def predict(
         others = ", ".join(f"{name} {value:.0%}" for name, value in list(probabilities.items())[1:])
         rows.append({"file": str(file), "label": label, "confidence": confidence, "others": others})
     folder = runs.output_folder(Classifier.name, "predict", output)
-    results.write_predictions(folder, predictions, rows)
-    captions = [f"{row['label'][:22]}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows]
-    plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
-    print(results.table(rows))
-    print(f"\ntable and sheet are in {folder}")
-    return {"predictions": predictions, **left_out, "output": folder}
+    captions = [f"{row['label'][:22]}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows[:64]]
+    return results.predicted(folder, predictions, rows, left_out, pixels[:64], captions, "table and sheet")
 
 
 def export(

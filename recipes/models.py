@@ -1,6 +1,5 @@
 """Opening a trained model, whatever its form: what every recipe's own class of models begins with."""
 
-import sys
 from pathlib import Path
 
 import keras
@@ -11,21 +10,8 @@ from zoo import export as exporting
 from zoo import pretrained
 
 
-def find(model):
-    """The file or folder that a `--model` means: a published name, a run folder, or a file of any format."""
-    path = Path(str(model))
-    if str(model) in pretrained.names() or not (path.exists() or path.suffix):
-        return pretrained.file(str(model))
-    if not path.exists():
-        raise ValueError(
-            f"there is no model {model}; accepted: {', '.join(pretrained.names())}, a run folder, "
-            "or a .keras, .tflite or .onnx file or SavedModel folder"
-        )
-    return path / "model.keras" if (path / "model.keras").is_file() else path
-
-
 class TrainedModel:
-    """A published name, a run folder, a `.keras`, `.tflite` or `.onnx` file or a SavedModel, opened.
+    """A published name, a run folder, a `.keras`, `.tflite` or `.onnx` file or a SavedModel, opened; or a Keras model.
 
     A recipe's class adds what it checks and how it is called; it sets `name` and `task`.
 
@@ -41,14 +27,15 @@ class TrainedModel:
     name = task = ""
 
     def __init__(self, model, *, card=None, threads=1, endpoint=exporting.ENDPOINT):
-        self.path = find(str(model))
+        built = isinstance(model, keras.Model)
+        self.path = Path(model.name) if built else pretrained.find(model)
         self.card = pretrained.beside(self.path) if card is None else card
-        self.exported = self.path.suffix not in (".keras", ".h5")
+        self.exported = not built and self.path.suffix not in (".keras", ".h5")
         if self.exported:
             self.model = exporting.load(self.path, endpoint=endpoint, threads=threads)
             self.about, self.labels = self.model.metadata, self.model.labels
         else:
-            self.model = zoo.load(self.path)
+            self.model = model if built else zoo.load(self.path)
             self.about = self.card.get("dataset", {})
             self.labels = self.about.get("classes")
 
@@ -56,12 +43,6 @@ class TrainedModel:
     def knows(self):
         """What it was trained on, in words."""
         return self.card.get("knows") or ", ".join(map(str, self.labels or ()))
-
-    def warn_of(self, foreign):
-        """Says which of the files named look like nothing that the model was trained on; `foreign` is their paths."""
-        if foreign and self.knows:
-            more = f" and {len(foreign) - 1:,} more look" if len(foreign) > 1 else " looks"
-            print(f"{foreign[0]}{more} like a photo: the model knows {self.knows}", file=sys.stderr)
 
     def keras_only(self):
         """This model, if it is a Keras model.

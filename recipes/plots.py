@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zoo.atomic import atomic
+from zoo.drawing import montage  # noqa: F401 - asked for here
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
 
@@ -41,18 +42,6 @@ def history(rows, panels, path):
         clean(axes)
         axes.legend(frameon=False)
     save(figure, path)
-
-
-def montage(images, *, columns=None, margin=2, scale=2):
-    """Images (count, height, width, 1 or 3), uint8, side by side in one array, each pixel `scale` times as large."""
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    rows = math.ceil(len(images) / columns)
-    height, width, channels = images.shape[1:]
-    page = np.full((rows * (height + margin) + margin, columns * (width + margin) + margin, channels), 255, np.uint8)
-    for index, image in enumerate(images):
-        top, left = margin + index // columns * (height + margin), margin + index % columns * (width + margin)
-        page[top : top + height, left : left + width] = image
-    return page.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def save_image(pixels, path):

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from recipes import cards, runs
+from recipes import cards, plots, runs
 
 
 def table(rows):
@@ -89,6 +89,25 @@ def interval(parts, statistic, *, rounds=1000):
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), rounds)
     values = [statistic(np.tensordot(times, parts, 1)) for times in drawn]
     return [float(end) for end in np.nanquantile(values, (0.025, 0.975))]
+
+
+def predicted(folder, predictions, rows, left_out, pictures, captions, what):
+    """The end of a `predict` with a sheet: JSON, CSV, the sheet, a table on the screen, and what `predict` gives back.
+
+    Args:
+        folder: Where to write.
+        predictions: What goes into the JSON.
+        rows: The same as rows of a flat table.
+        left_out: What was not read.
+        pictures: uint8 images of the sheet; 64 of them, or 64 pairs, at most.
+        captions: A text for each.
+        what: What the folder holds, in words.
+    """
+    write_predictions(folder, predictions, rows)
+    plots.sheet(pictures, captions, folder / "predictions.png")
+    print(table(rows))
+    print(f"\n{what} are in {folder}")
+    return {"predictions": predictions, **left_out, "output": folder}
 
 
 def write_predictions(folder, predictions, rows, columns=None):

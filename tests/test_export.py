@@ -14,7 +14,7 @@ import tensorflow as tf
 from commands import run_json
 
 import zoo
-from zoo import export
+from zoo import export, pretrained
 
 
 @pytest.fixture(scope="module")
@@ -317,3 +317,19 @@ def test_a_model_of_open_size_needs_one(tmp_path):
 def test_the_same_model_gives_the_same_bytes(model, tmp_path):
     paths = [export.export(model, tmp_path / name, labels=["a", "b", "c"]) for name in ("one.tflite", "two.tflite")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_a_file_from_python_says_of_itself_what_the_published_one_says(name):
+    """But for the precision, the size of its pieces and the steps, which are options of the command."""
+    model = zoo.load(name)
+    shape = (256, 256, 3) if name == "denoising_photos" else None
+    _, endpoints, labels, metadata = export.usual(model, shape)
+    endpoint = "generate" if name == "diffusion" else export.ENDPOINT
+    published = export.load(pretrained.file(name, "model.tflite"), endpoint=endpoint)
+    said, wanted = metadata("none"), published.metadata
+    options = {"quantize", "steps"} | ({"input"} if name.startswith("unet") else set())
+    older = {"overlaps"} if name == "denoising_autoencoder" else set()  # written before there was such a line
+    assert labels == published.labels and endpoint in endpoints
+    for key in (set(said) | set(wanted)) - options - older:
+        assert said.get(key) == wanted.get(key), key

@@ -185,12 +185,15 @@ def test_generated_images_are_those_of_the_recipe(name):
         recipe = diffusion.Generator(file(name))
         expected, _ = recipe(6, [3, 8], seed=7, **recipe.sampling(None, "dpm_solver++", None))
     np.testing.assert_array_equal(answer.images, expected)
-    assert answer.plot().size == (90, 60)
+    assert answer.plot().size == (184, 124)
+    unknown = {"dcgan": {"guidance_scale": 2.0}, "diffusion": {"steps": 50}}[name]
+    with pytest.raises(ValueError, match="inside, got"):
+        predictor.generate(1, **unknown)
     with pytest.raises(ValueError, match="takes no photos"):
         predictor("photo.png")
     with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
         predictor.generate(0)
-    with pytest.raises(ValueError, match=r"labels are of 0, 1, .*got 'lion'"):
+    with pytest.raises(ValueError, match=r"there is no label 'lion'; accepted: 0, 1"):
         predictor.generate(1, labels=["lion"])
     with pytest.raises(ValueError, match="generates nothing: it is for image classification"):
         zoo.Predictor("mnist_cnn").generate()

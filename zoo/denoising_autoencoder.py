@@ -92,6 +92,12 @@ def denoising_autoencoder(
     return Model(image, _output(x, image, residual), name=name)
 
 
+def stride_of(model):
+    """What height and width of a denoiser's images must be multiples of."""
+    down = [layer for layer in model.layers if getattr(layer, "strides", None) == (2, 2)]
+    return 2 ** sum(isinstance(layer, layers.MaxPooling2D | layers.Conv2D) for layer in down)
+
+
 def resized(model, height, width):
     """A copy of a denoiser with the same weights for images of another size.
 

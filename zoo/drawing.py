@@ -1,4 +1,6 @@
-"""Boxes drawn on a photo (Pillow)."""
+"""Boxes drawn on a photo, and images side by side (Pillow)."""
+
+import math
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -35,3 +37,15 @@ def draw_boxes(image, found, class_names, *, colour=None):
             pen.rectangle((corner[0] - back, corner[1] + down, corner[2] - back, corner[3] + down), fill=own)
             pen.text((left - back, top + down), text, fill="white", font=font, anchor="lb")
     return np.asarray(picture)
+
+
+def montage(images, *, columns=None, margin=2, scale=2):
+    """Images (count, height, width, 1 or 3), uint8, side by side in one array, each pixel `scale` times as large."""
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    height, width, channels = images.shape[1:]
+    page = np.full((rows * (height + margin) + margin, columns * (width + margin) + margin, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = margin + index // columns * (height + margin), margin + index % columns * (width + margin)
+        page[top : top + height, left : left + width] = image
+    return page.repeat(scale, axis=0).repeat(scale, axis=1)

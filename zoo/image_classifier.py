@@ -30,7 +30,7 @@ def image_classifier(
     Args:
         input_shape: (height, width, 3), 32 or more; "imagenet" weights saw 224 x 224.
         num_classes: Number of classes, 2 or more.
-        backbone: "efficientnet_lite0" (4.0 million parameters with a few classes), another name of ours, or a name of
+        backbone: "efficientnet_lite0" (3.4 million parameters with a few classes), another name of ours, or a name of
             `keras.applications` ("MobileNetV3Small").
         backbone_weights: None, or "imagenet": of "efficientnet_lite0" from the extra `pretrained`, which needs no
             network, of the others as Keras downloads them.

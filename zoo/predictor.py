@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
 from zoo import exported, photos, pretrained, tiles, waveforms
-from zoo.drawing import COLOURS, draw_boxes
+from zoo.drawing import COLOURS, draw_boxes, montage
 from zoo.letterbox import letterboxed
 from zoo.suppression import IOU, of_file
 
@@ -214,13 +214,8 @@ class Generated(Answer):
 
     def plot(self):
         """The images in a grid that is about as wide as it is high."""
-        count, height, width, channels = self.images.shape
-        columns = int(np.ceil(np.sqrt(count)))
-        grid = np.full((-(-count // columns) * (height + 2), columns * (width + 2), channels), 255, np.uint8)
-        for index, image in enumerate(self.images):
-            top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
-            grid[top : top + height, left : left + width] = image
-        return Image.fromarray(grid[..., 0] if channels == 1 else grid)
+        grid = montage(self.images)
+        return Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
 
 
 class Predictor:
@@ -301,14 +296,14 @@ class Predictor:
             raise ValueError(f"{self.path} takes no photos: it makes images by generate(count)")
         return self._answer(photo if self.task == "sound classification" else as_photo(photo))
 
-    def generate(self, count=16, labels=None, *, seed=0, steps=20, guidance_scale=None):
+    def generate(self, count=16, labels=None, *, seed=0, steps=None, guidance_scale=None):
         """New images of a generative model; those of `zoo sample` with that seed.
 
         Args:
             count: How many, 1 or more.
             labels: Classes by name or number, in turn; None takes all in turn.
             seed: Seed of the noise that they are made of.
-            steps: Steps of a diffusion model.
+            steps: Steps of a diffusion model; None takes those that its file is made for, or 20.
             guidance_scale: How much it heeds the label; None takes what it was measured with.
 
         Returns:
@@ -325,24 +320,19 @@ class Predictor:
         shape = self._model.inputs[source][0][1:]
         inputs = {source: np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)}
         if "label" in self._model.inputs:
-            numbers = range(len(self.class_names)) if labels is None else [self._number(one) for one in labels]
+            numbers = class_numbers(labels, self.class_names) if labels else range(len(self.class_names))
             inputs["label"] = np.resize(numbers, count).astype(np.int32)
-        elif labels is not None:
+        elif labels:
             raise ValueError(f"{self.path} has no classes, got labels={labels!r}")
-        if guidance_scale is None:
-            guidance_scale = self.metadata.get("guidance_scale") or 1.0
-        extra = {"steps": np.int32(steps), "guidance_scale": np.float32(guidance_scale)}
-        inputs |= {name: value for name, value in extra.items() if name in self._model.inputs}
+        usual = {"steps": (np.int32, 20), "guidance_scale": (np.float32, 1.0)}
+        for (name, (kind, default)), given in zip(usual.items(), (steps, guidance_scale), strict=True):
+            own = self.metadata.get(name)
+            if name in self._model.inputs:
+                inputs[name] = kind((own or default) if given is None else given)
+            elif given not in (None, own):
+                raise ValueError(f"{self.path} has {name} {own} inside, got {name}={given}")
         images = self._model(**inputs)["image"]
         return Generated(None, images, tuple(self.class_names[index] for index in inputs.get("label", ())))
-
-    def _number(self, label):
-        """The number of a class by its name, or a number itself."""
-        if str(label) in self.class_names:
-            return self.class_names.index(str(label))
-        if isinstance(label, int) and 0 <= label < len(self.class_names):
-            return label
-        raise ValueError(f"labels are of {', '.join(self.class_names)}, got {label!r}")
 
     def batch(self, photos, *, progress=False):
         """The answers to many photos, in their order; `progress` shows on standard error how far it is."""
@@ -401,7 +391,10 @@ class Predictor:
     def probabilities(self, pixels):
         """Dictionary of class to probability of what `seen` gave."""
         (values,) = self._model(image=pixels[None])["probabilities"]
-        names = self.class_names or tuple(map(str, range(len(values))))
+        return self._named(values)
+
+    def _named(self, values):
+        names = self.class_names or map(str, range(len(values)))
         return dict(zip(names, map(float, values), strict=True))
 
     def _label(self, photo):
@@ -453,13 +446,13 @@ class Predictor:
     def _heard(self, sound):
         about = self.metadata["sound"]
         (_, samples), dtype = self._model.inputs["waveform"]
-        rate, names = about["sample_rate"], self.class_names
+        rate = about["sample_rate"]
         mono = as_sound(sound, rate, about["channel"])
 
         def listen(pieces):
             pieces = pieces if dtype == "int16" else pieces / np.float32(32768)
             found = self._model(waveform=pieces)["probabilities"]
-            return [dict(zip(names, map(float, row), strict=True)) for row in found]
+            return [self._named(row) for row in found]
 
         (whole,) = listen(waveforms.fit(mono, samples))
         times, pieces = waveforms.timeline(mono, rate, samples, about["seconds"], about["seconds"] / 2)
@@ -496,6 +489,20 @@ def predict(model, photo, **options):
         ValueError: See there.
     """
     return Predictor(model, **options)(photo)
+
+
+def class_numbers(labels, names):
+    """Numbers of classes, from their names or numbers; a name counts before a number.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    numbers = {str(number): number for number in range(len(names))}
+    numbers |= {name: number for number, name in enumerate(names)}
+    for label in labels:
+        if str(label) not in numbers:
+            raise ValueError(f"there is no label {str(label)!r}; accepted: {', '.join(names)}")
+    return [numbers[str(label)] for label in labels]
 
 
 def as_sound(sound, sample_rate, channel="first"):
@@ -548,16 +555,11 @@ def as_photo(photo):
 
 def _file(model, backend):
     """The file that a name or path means to a backend."""
-    path = Path(model)
-    wanted = "model.keras" if backend == "keras" else "model.tflite"
-    if str(model) in pretrained.names() or not (path.exists() or path.suffix):
-        return pretrained.file(str(model), wanted)
-    if path.is_dir() and (path / wanted).is_file():
-        return path / wanted
-    if path.is_dir() and backend is None and (path / "model.keras").is_file():
-        return path / "model.keras"
-    if (path.suffix == ".keras") != (backend == "keras") and backend is not None:
-        raise ValueError(f"the backend {backend} does not run {model}: leave it out")
+    path = pretrained.find(model, "model.keras" if backend == "keras" else "model.tflite")
+    if backend is None and path.is_dir():
+        path = pretrained.find(model)
+    if backend is not None and (path.suffix == ".keras") != (backend == "keras"):
+        raise ValueError(f"the backend {backend} does not run {path}: leave it out")
     return path
 
 

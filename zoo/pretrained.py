@@ -64,6 +64,32 @@ def file(name, file_name="model.keras"):
     return path
 
 
+def find(model, wanted="model.keras"):
+    """The file or folder that a name or path means.
+
+    Args:
+        model: A published name, a run folder, or a file of any format.
+        wanted: The file to take of a published model, and of a folder that has it.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    path = Path(str(model))
+    if is_name(model):
+        return file(str(model), wanted)
+    if not path.exists():
+        raise ValueError(
+            f"there is no model {model}; accepted: {', '.join(names())}, a run folder, "
+            "or a .keras, .tflite or .onnx file or SavedModel folder"
+        )
+    return path / wanted if (path / wanted).is_file() else path
+
+
+def is_name(model):
+    """Whether a name or path means a published model, as far as one can tell."""
+    return str(model) in names() or not (Path(str(model)).exists() or Path(str(model)).suffix)
+
+
 def sha256(path):
     """Hexadecimal sha256 of a file."""
     with open(path, "rb") as stream:
@@ -88,7 +114,7 @@ def load(name, *, compile=False):
 
     register()
     path = Path(name)
-    if str(name) in names() or not (path.exists() or path.suffix):
+    if is_name(name):
         path = file(str(name))
     if not path.is_file():
         raise ValueError(f"there is no model file {path}")

@@ -38,7 +38,7 @@ def predict(
         warn_of(known, [path for path, image in found if image.shape[-1] == 3 and colourful(Image.fromarray(image))])
     original = None if clean is None else _read_clean(clean, found)
     folder = runs.output_folder("denoising_autoencoder", "predict", output)
-    rows, shown, taken = [], [], set()
+    rows, shown, captions, taken = [], [], [], set()
     for path, image in found:
         restored = restore(image)
         # the number of a second x.png comes last: x-restored-2.png
@@ -50,13 +50,9 @@ def predict(
             row |= _compared(original, image, restored)
         rows.append(row)
         if len(shown) < 64:
-            shown += [image, restored]
-    results.write_predictions(folder, rows, rows)
-    captions = [text for row in rows for text in (Path(row["file"]).name[-18:], "restored")]
-    plots.sheet([plots.thumbnail(picture) for picture in shown], captions, folder / "predictions.png")
-    print(results.table(rows))
-    print(f"\ntable, sheet and restored images are in {folder}")
-    return {"predictions": rows, **left_out, "output": folder}
+            shown += [plots.thumbnail(image), plots.thumbnail(restored)]
+            captions += [path.name[-18:], "restored"]
+    return results.predicted(folder, rows, rows, left_out, shown, captions, "table, sheet and restored images")
 
 
 def _opened(model, backend):

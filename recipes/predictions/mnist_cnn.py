@@ -5,7 +5,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from recipes import inputs, plots, results, runs
+from recipes import inputs, results, runs
 from recipes.data.files import open_image
 from recipes.predictions.opening import Backend, opened, warn_of
 from zoo.photos import unlike_drawings
@@ -44,9 +44,5 @@ def predict(
         rows.append({"file": str(file), "label": label, "confidence": probabilities[label], "inverted": inverted})
         predictions.append(rows[-1] | {"probabilities": probabilities})
     folder = runs.output_folder("mnist_cnn", "predict", output)
-    results.write_predictions(folder, predictions, rows)
-    captions = [f"{row['label']}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows]
-    plots.sheet(pixels[:64], captions[:64], folder / "predictions.png")
-    print(results.table(rows))
-    print(f"\ntable and sheet are in {folder}")
-    return {"predictions": predictions, **left_out, "output": folder}
+    captions = [f"{row['label']}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows[:64]]
+    return results.predicted(folder, predictions, rows, left_out, pixels[:64], captions, "table and sheet")

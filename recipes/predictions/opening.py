@@ -12,10 +12,10 @@ Backend = Literal["litert", "keras"]
 
 
 def is_light(model, backend="litert"):
-    """Whether a model can be opened without TensorFlow: a published one, or a `.tflite` or `.onnx` file."""
+    """Whether a model has an exported file to run: a published one, a folder with one, or such a file itself."""
     path = Path(model)
-    named = model in pretrained.names() or not (path.exists() or path.suffix)
-    return backend == "litert" and (named or path.suffix in (".tflite", ".onnx") or (path / "model.tflite").is_file())
+    exported = path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file()
+    return exported or (backend == "litert" and (pretrained.is_name(model) or (path / "model.tflite").is_file()))
 
 
 def opened(model, task, backend="litert"):
@@ -29,26 +29,18 @@ def opened(model, task, backend="litert"):
     Raises:
         ValueError: If there is no such model, or it is for another task.
     """
-    path = Path(model)
-    named = model in pretrained.names() or not (path.exists() or path.suffix)
-    file = path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file()
-    if not named and not path.exists():
-        raise ValueError(
-            f"there is no model {model}; accepted: {', '.join(pretrained.names())}, a run folder, "
-            "or a .keras, .tflite or .onnx file or SavedModel folder"
-        )
-    if is_light(model, backend) or (backend == "litert" and file):
+    if is_light(model, backend):
         predictor = Predictor(model)
     else:
         with silent_start():
-            predictor = Predictor(model, backend=None if file else "keras")
+            predictor = Predictor(model, backend="keras")
     if predictor.task != task:
         raise ValueError(f"{model} is not for {task}: it is for {predictor.task}")
     return predictor
 
 
-def warn_of(predictor, foreign):
+def warn_of(model, foreign):
     """Says which of the files named look like nothing that the model was trained on; `foreign` is their paths."""
-    if foreign and predictor.knows:
+    if foreign and model.knows:
         more = f" and {len(foreign) - 1:,} more look" if len(foreign) > 1 else " looks"
-        print(f"{foreign[0]}{more} like a photo: the model knows {predictor.knows}", file=sys.stderr)
+        print(f"{foreign[0]}{more} like a photo: the model knows {model.knows}", file=sys.stderr)

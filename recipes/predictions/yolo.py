@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -12,10 +11,9 @@ from recipes import films, inputs, plots, results, runs
 from recipes.checks import check_positive, check_range, chosen
 from recipes.data import video
 from recipes.data.files import open_image
+from recipes.predictions.opening import Backend, is_light, opened
 from recipes.quiet import silent, silent_start
-from zoo import pretrained
 from zoo.drawing import draw_boxes
-from zoo.predictor import Predictor
 from zoo.suppression import IOU
 
 
@@ -23,7 +21,7 @@ def predict(
     paths: Positional[tuple[str, ...]] = (),
     *,
     model: str = "yolo_everyday",
-    backend: Literal["litert", "keras"] = "litert",
+    backend: Backend = "litert",
     confidence: float = 0.25,
     iou: float = IOU,
     classes: tuple[str, ...] = (),
@@ -111,13 +109,8 @@ def predict(
 
 def _opened(model, backend):
     """(names of the classes, function of a PIL image, `confidence` and `iou_threshold` to arrays)."""
-    path = Path(model)
-    exported = path.suffix in (".tflite", ".onnx") or (path / "saved_model.pb").is_file()
-    published = model in pretrained.names() or not (path.exists() or path.suffix)
-    if exported or (published and backend == "litert"):
-        predictor = Predictor(model)
-        if predictor.task != "object detection":
-            raise ValueError(f"{model} is not a detector: it is for {predictor.task}")
+    if is_light(model, backend):
+        predictor = opened(model, "object detection")
         return list(predictor.class_names), predictor.on_image
     with silent_start():
         from recipes.yolo import Finder

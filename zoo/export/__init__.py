@@ -29,7 +29,17 @@ from zoo.export.endpoints import (
     stream_endpoint,
     tensor_endpoint,
 )
-from zoo.export.usual import cast_metadata, described, mask_metadata, sound_metadata, usual
+from zoo.export.usual import (
+    cast_metadata,
+    described,
+    diffusion_metadata,
+    image_metadata,
+    latent_metadata,
+    mask_metadata,
+    pixels_metadata,
+    sound_metadata,
+    usual,
+)
 from zoo.export.writers import without_fourier, write_onnx, write_saved_model, write_tflite
 from zoo.exported import ENDPOINT, Exported, load, operations
 
@@ -45,19 +55,24 @@ __all__ = [
     "detection_endpoint",
     "detection_metadata",
     "diffusion_endpoints",
+    "diffusion_metadata",
     "export",
     "float32_copy",
     "image_endpoint",
+    "image_metadata",
     "latent_endpoint",
+    "latent_metadata",
     "load",
     "mask_endpoint",
     "mask_metadata",
     "operations",
     "pixels_endpoint",
+    "pixels_metadata",
     "sound_endpoint",
     "sound_metadata",
     "stream_endpoint",
     "tensor_endpoint",
+    "usual",
 ]
 
 FORMATS = ("saved_model", "tflite", "onnx")

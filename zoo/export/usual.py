@@ -4,6 +4,7 @@ import keras
 from keras import Input
 
 from zoo import pretrained
+from zoo.denoising_autoencoder import stride_of
 from zoo.export.detection import detection_endpoint, detection_metadata
 from zoo.export.endpoints import (
     cast_endpoint,
@@ -32,11 +33,12 @@ def usual(model, input_shape=None):
         if input_shape is not None:
             raise ValueError(f"a {type(model).__name__} has a size of its own, got input_shape={tuple(input_shape)}")
         model = model.with_network(float32_copy(model.averaged().network))
-        return model, diffusion_endpoints(model), _labels(card), _metadata(card, {}, "image generation")
+        extra = diffusion_metadata(model, None, card.get("sampling", {}).get("guidance_scale", 1.0))
+        return model, diffusion_endpoints(model), _labels(card), _metadata(card, extra, "image generation")
     was_open = not isinstance(model.input_shape, list) and None in model.input_shape[1:]
     model = _fixed(float32_copy(model), input_shape, card)
     outputs, (first, *_) = set(model.output_names), model.inputs
-    about, extra = card.get("dataset", {}), {"input": "uint8 pixels, 0 to 255"}
+    about = card.get("dataset", {})
     task = "image classification"
     if outputs == {"boxes", "scores"}:
         task = "object detection"
@@ -49,21 +51,50 @@ def usual(model, input_shape=None):
     elif outputs == {"restored"}:
         task = "image denoising"
         endpoint = pixels_endpoint(model)[ENDPOINT]
-        extra |= {"output": "uint8 pixels, 0 to 255", "noise": card.get("noise", {}), "overlaps": 2 if was_open else 4}
+        extra = pixels_metadata(card.get("noise", {}), stride_of(model), 2 if was_open else 4)
     elif "target" in card or outputs == {"red", "green", "blue"}:
         task = "image regression"
         target = card.get("target", {"kind": "shift", "outputs": model.output_names})
         endpoint, extra = cast_endpoint(model, target["kind"])[ENDPOINT], cast_metadata(target)
     elif first.name == "latent":
         task = "image generation"
-        endpoint, extra = latent_endpoint(model), {"output": "uint8 pixels, 0 to 255"}
+        endpoint, extra = latent_endpoint(model), latent_metadata(model)
     elif first.name == "waveform":
         task = "sound classification"
         endpoint, extra = sound_endpoint(model), sound_metadata(model, card.get("sound", {}))
     else:
-        endpoint = image_endpoint(model)
-        extra |= {"border": about["border"]} if "border" in about else {}
+        endpoint, extra = image_endpoint(model), image_metadata(about.get("border"))
     return model, {ENDPOINT: endpoint}, _labels(card), _metadata(card, extra, task)
+
+
+def pixels_metadata(noise, stride, overlaps):
+    """What a file with the signature `pixels_endpoint` says of itself: the noise that it was trained on, the smallest
+    side that it makes sense of, and how many tiles of a photo see the same pixel along an axis."""
+    pixels = "uint8 pixels, 0 to 255"
+    return {"input": pixels, "output": pixels, "noise": noise, "stride": stride, "overlaps": overlaps}
+
+
+def latent_metadata(model):
+    """What a file with the signature `latent_endpoint` says of itself."""
+    latent = f"latent: {model.inputs[0].shape[-1]} standard normal numbers"
+    return {"input": latent + ("; label" if len(model.inputs) == 2 else ""), "output": "uint8 pixels, 0 to 255"}
+
+
+def diffusion_metadata(model, steps, guidance_scale):
+    """What a file with the signatures `diffusion_endpoints` says of itself."""
+    return {
+        "input": "noise: standard normal numbers; label, where the number of classes means none",
+        "output": "uint8 pixels, 0 to 255",
+        "timesteps": model.timesteps,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+    }
+
+
+def image_metadata(border=None):
+    """What a file with the signature `image_endpoint` says of itself; `border` is the brightness of the border of the
+    training images, where it is known."""
+    return {"input": "uint8 pixels, 0 to 255", "border": border}
 
 
 def mask_metadata(shape, num_classes, colours=None):
