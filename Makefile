@@ -11,7 +11,7 @@ $(BIN)/zoo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-.PHONY: demo test lint readme clean
+.PHONY: demo test lint readme web clean
 
 demo: $(BIN)/zoo  ## the main job on the embedded digits: train, evaluate, export, measure
 	$(BIN)/zoo train mnist_cnn --dataset digits --output runs/demo --overwrite
@@ -23,7 +23,17 @@ demo: $(BIN)/zoo  ## the main job on the embedded digits: train, evaluate, expor
 	@echo "pictures  runs/demo/curves.png confusion_matrix.png calibration.png mistakes.png"
 
 test: lint  ## the whole test suite, in two processes of one thread each: more would fight for the cores
+	@! command -v npm > /dev/null || $(MAKE) --no-print-directory web/node_modules || echo "the packages of the web page could not be installed"
 	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@command -v npm > /dev/null && test -e $${CHROMIUM:-/usr/bin/chromium} || echo "the web page was not tested: that needs Node (npm) and Chromium"
+
+# What the page is built from: its only parts that are not ours are LiteRT's runtime and, for docs/, a Markdown reader.
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	touch $@
+
+web: web/node_modules  ## the page with all published models, on 127.0.0.1:8000 (PORT=8001 make web)
+	cd web && node build.js && node serve.js
 
 lint: $(BIN)/zoo
 	$(BIN)/ruff check .
@@ -33,4 +43,4 @@ readme: $(BIN)/zoo  ## the table of the published models in the README, and the 
 	$(BIN)/python -m recipes.cards readme README.md
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist web/dist web/node_modules

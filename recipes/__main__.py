@@ -27,6 +27,11 @@ VERBS = {
     "export": "write SavedModel, TFLite or ONNX, and measure each file",
     "benchmark": "compare speed, as ratios in one run",
 }
+APART = {
+    "benchmark": "benchmarks",
+    "predict": "predictions",
+    "sample": "samples",
+}  # folders of verbs with files of their own
 EXTRAS = {"av": "video", "scipy": "video", "sounddevice": "audio", "keras_cv": "detection", "tf2onnx": "onnx"}
 USAGE = "zoo VERB RECIPE [OPTIONS] [--json]"
 
@@ -99,13 +104,20 @@ def _run(arguments):
         return {}
     name, *options = rest
     _check_name("recipe", name, recipes())
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in ("tensorflow", "jax"):
+        raise ValueError(f"KERAS_BACKEND is {backend}; accepted: tensorflow, jax")
     # heavy with opponents, or light enough to start at once: imported only when asked for
-    apart = {"benchmark": f"recipes.benchmarks.{name}", "predict": f"recipes.predictions.{name}"}
+    apart = {verb: f"recipes.{folder}.{name}" for verb, folder in APART.items()}
     there = {other: path for other, path in apart.items() if importlib.util.find_spec(path) is not None}
-    light = verb == "predict" and verb in there
+    light = verb in ("predict", "sample") and verb in there
     with contextlib.nullcontext() if light else silent_start():
         module = importlib.import_module(there.get(verb, f"recipes.{name}"))
     function = getattr(module, verb, None)
+    if verb == "benchmark" and "--backends" in options:  # the same for every recipe
+        from recipes.benchmarks import backends
+
+        function = backends.of(name)
     if function is None:
         able = [other for other in VERBS if hasattr(module, other) or other in there]
         raise ValueError(f"{name} has no verb {verb!r}; accepted: {', '.join(able)}")

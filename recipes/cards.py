@@ -17,7 +17,8 @@ from zoo.atomic import atomic
 TABLE = ("<!-- table of the published models: make readme -->", "<!-- end of table -->")
 # what a person writes into the card of a published model; it stays when other weights are published
 WRITTEN = ("use", "knows", "reference", "limits", "python")
-TASKS = ("object detection", "semantic segmentation", "image classification", "image denoising", "image regression")
+RESTORATION = {"denoise": "image denoising", "super_resolve": "image super-resolution"}  # by --task
+TASKS = ("object detection", "semantic segmentation", "image classification", *RESTORATION.values(), "image regression")
 LESS = ("rmse", "distance")  # metrics of which less is better
 NAMES = {"psnr": "PSNR", "rmse": "RMSE", "mean_iou": "mean IoU", "frechet_distance": "Fréchet distance"}
 SHARES = ("accuracy", "mean_iou", "mAP50")

@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 
+from recipes import hosts
 from zoo.atomic import atomic
 
 
@@ -107,6 +108,9 @@ class Checkpoint(keras.callbacks.Callback):
             return
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         self.run.history.append({**row, "seconds": round(time.time() - self.begun, 2)})
+        if not hosts.is_first():  # the first writes for all
+            self.model.stop_training |= self.out_of_patience()
+            return
         if self.is_best():
             save_model(self.model, self.best_path)
         with atomic(self.run.folder / "history.csv") as partial, open(partial, "w", newline="") as stream:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from recipes import exports, models, plots, results, runs, timing
+from recipes.forward import compiled, in_parts
 from recipes.pictures import grad_cam
 from zoo import export as exporting
 from zoo.metrics import expected_calibration_error
@@ -44,6 +45,8 @@ class Classifier(models.TrainedModel):
         self.input_shape = tuple(shape[1:])
         self.labels = [str(label) for label in self.labels or range(outputs[-1])]
         self.border = self.about.get("border")
+        if not self.exported:
+            self._run = compiled(self.model)
 
     def fitting(self, load, dataset):
         """A data set in this model's input shape; a model of unknown origin must fit the data set's own.
@@ -66,22 +69,8 @@ class Classifier(models.TrainedModel):
 
     def _probabilities(self, images):
         if isinstance(self.model, keras.Model):
-            return self.model.predict(Pixels(images), verbose=0)
+            return in_parts(self._run, images)
         return self.model(image=np.ascontiguousarray(images))["probabilities"]
-
-
-class Pixels(keras.utils.PyDataset):
-    """uint8 images as batches in [0, 1]: a split of large photos is never in memory as floats."""
-
-    def __init__(self, images, size=256):
-        super().__init__()
-        self.images, self.size = images, size
-
-    def __len__(self):
-        return -(-len(self.images) // self.size)
-
-    def __getitem__(self, index):
-        return self.images[index * self.size : (index + 1) * self.size] / np.float32(255)
 
 
 def measure(classify, images, labels, class_names, folder):

@@ -12,7 +12,6 @@ classifier: Fréchet distance 0.73 to the test split (real training images: 0.32
 it gives them at 98 to 102 % of an equal share. One seed; the settings were chosen on the validation split.
 """
 
-import itertools
 import math
 from pathlib import Path
 from typing import Literal
@@ -25,7 +24,9 @@ import zoo
 from recipes import cards, checkpoints, exports, generation, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data.splits import Split
+from recipes.forward import compiled
 from recipes.generation import Judge
+from recipes.samples import drawing
 from zoo import export as exporting
 from zoo.metrics import frechet_distance, kernel_distance
 
@@ -229,7 +230,7 @@ def evaluate(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/dcgan.
     """
-    generation.check_count(count, 2)
+    drawing.check_count(count, 2)
     sampler = Sampler(model)
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     judge = Judge(judge, images)
@@ -241,49 +242,6 @@ def evaluate(
         **measure(sampler, judge, images, split, folder, count=count, seed=seed),
     }
     return results.evaluated(folder, figures, generation.rows(figures), figures["measured_on"])
-
-
-def sample(
-    *,
-    model: str = "dcgan",
-    count: int = 64,
-    seed: int = 0,
-    label: tuple[str, ...] = (),
-    interpolate: int | None = None,
-    output: Path | None = None,
-):
-    """Draws new images: a grid, the arrays, one file each, or the way from one image to the next.
-
-    Args:
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
-        count: How many images.
-        seed: Seed of the latents: the same seed, the same images.
-        label: Class of the images, by name or number, or several in turn; by default all in turn.
-        interpolate: Images on the way from each latent to the next: a row each in a PNG, or a GIF.
-        output: Where to write: NAME.png for a grid, NAME.npz for the arrays images (uint8) and labels, NAME.gif with
-            --interpolate, else a folder with a PNG for each; by default a grid in a new folder under runs/dcgan.
-    """
-    generation.check_count(count, 1 if interpolate is None else 2)
-    if interpolate is not None and interpolate < 2:
-        raise ValueError(f"interpolate must be 2 or more images, got {interpolate}")
-    training.check_range(f"[0, {2**31})", seed=seed)
-    accepted = (".png", ".npz", "") if interpolate is None else (".png", ".npz", ".gif", "")
-    generation.ending(output, accepted, " (a GIF shows the way between images: add --interpolate 16)")
-    sampler = Sampler(model)
-    latents, labels = sampler.draw(count, seed, sampler.numbers(label))
-    if interpolate is not None:
-        latents = _between(latents, interpolate)
-        labels = None if labels is None else labels[:-1].repeat(interpolate)
-    pixels = sampler(latents, labels)
-    output = output or runs.output_folder("dcgan", "sample") / "grid.png"
-    generation.write_samples(pixels, labels, sampler.labels, output, columns=interpolate)
-    print(f"{len(pixels)} images of {sampler.path.parent.name}/{sampler.path.name}, seed {seed}, are in {output}")
-    return {
-        "output": output,
-        "count": len(pixels),
-        "seed": seed,
-        "labels": None if labels is None else [sampler.labels[index] for index in labels],
-    }
 
 
 def export(
@@ -316,7 +274,7 @@ def export(
         output: Folder for the files and their card; by default a new one under runs/dcgan.
     """
     files = exports.plan(format, quantize, batch)
-    generation.check_count(count, 2)
+    drawing.check_count(count, 2)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
     judge = Judge(judge, images)
@@ -350,7 +308,7 @@ def export(
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
 
-class Sampler(models.TrainedModel):
+class Sampler(drawing.Latent, models.TrainedModel):
     """Any form of a trained generator: latents, and labels if it has classes, to uint8 images.
 
     Attributes:
@@ -370,6 +328,7 @@ class Sampler(models.TrainedModel):
             if isinstance(self.model, zoo.DCGAN):
                 self.model = self.model.averaged_generator()
             shapes = {tensor.name: tuple(tensor.shape[1:]) for tensor in self.model.inputs}
+            self._run = compiled(self.model)
             self.image_shape = tuple(self.model.output_shape[1:])
             self.labels = [str(label) for label in self.labels or ()]
         if set(shapes) not in ({"latent"}, {"latent", "label"}):
@@ -382,21 +341,11 @@ class Sampler(models.TrainedModel):
         if self.exported:
             self.image_shape = self(*self.draw(1, 0))[0].shape
 
-    def numbers(self, labels):
-        """Class numbers of names or numbers given as text; None for none."""
-        return generation.class_numbers(labels, self.labels, self.num_classes, self.path)
-
-    def draw(self, count, seed, labels=None):
-        """(latents, labels or None) of `count` images; `labels` are taken in turn, by default all."""
-        latents = np.random.default_rng(seed).standard_normal((count, self.latent_dim)).astype(np.float32)
-        if self.num_classes is None:
-            return latents, None
-        return latents, np.resize(range(self.num_classes) if labels is None else labels, count).astype(np.int32)
-
     def __call__(self, latents, labels=None):
         if not self.exported:
-            inputs = latents if labels is None else [latents, labels]
-            return generation.pixels(self.model.predict(inputs, batch_size=256, verbose=0))
+            inputs = [latents] if labels is None else [latents, labels]
+            parts = [[one[start : start + 256] for one in inputs] for start in range(0, len(latents), 256)]
+            return generation.pixels(np.concatenate([self._run(*part) for part in parts]))
         return self.model(latent=latents, **({} if labels is None else {"label": labels}))["image"]
 
 
@@ -450,14 +399,3 @@ def _generate(sampler, images, count, seed):
 def representative(sampler, count=300):
     latents, labels = sampler.draw(count, 2)
     return {"latent": latents} | ({} if labels is None else {"label": labels})
-
-
-def _between(latents, steps):
-    """Spherical ways between successive latents (count, latent_dim): straight ones lead through unlikely lengths."""
-    ways = []
-    for start, end in itertools.pairwise(latents):
-        cosine = start @ end / (np.linalg.norm(start) * np.linalg.norm(end))
-        angle = np.arccos(np.clip(cosine, -1, 1))
-        t = np.linspace(0, 1, steps)[:, None]
-        ways.append((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / max(np.sin(angle), 1e-6))
-    return np.concatenate(ways).astype(np.float32)

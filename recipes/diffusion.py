@@ -35,15 +35,15 @@ from recipes.data import images as image_data
 from recipes.data.splits import Split
 from recipes.generation import Judge
 from recipes.pictures import diffusion as pictures
+from recipes.samples import drawing
 from zoo import export as exporting
+from zoo.kinds import Sampler
 from zoo.metrics import frechet_distance, kernel_distance
 from zoo.photos import as_trained, border
 
 TASK = "image generation"
 METRICS = ("frechet_distance", "label_accuracy")  # that stand beside a file
 ABOUT = {"name": "diffusion", "builder": "diffusion", "task": TASK}
-
-SamplerName = Literal["dpm_solver++", "ddim", "ddpm"]
 
 
 datasets = generation.datasets
@@ -72,7 +72,7 @@ def train(
     image_shape: tuple[int, int, int] | None = None,
     weights: str | None = None,
     steps: int = 20,
-    sampler: SamplerName = "dpm_solver++",
+    sampler: Sampler = "dpm_solver++",
     guidance_scale: float | None = None,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     count: int = 10_000,
@@ -115,7 +115,7 @@ def train(
     training.check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     training.check_positive(blocks=blocks, patch_size=patch_size, timesteps=timesteps, shift=shift)
     training.check_range("[0, 1)", dropout=dropout, label_dropout=label_dropout, ema_decay=ema_decay)
-    generation.check_count(count, 2)
+    drawing.check_count(count, 2)
     zoo.samplers.levels(timesteps, steps)
     strategy = training.prepare(setup)
 
@@ -123,7 +123,7 @@ def train(
     images = datasets(dataset, image_shape, setup.data_dir, setup.manual_dir)
     x, y = images.split("train")
     num_classes = len(images.class_names) if conditional and images.class_names else None
-    sampling = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(guidance_scale, num_classes)}
+    sampling = {"steps": steps, "sampler": sampler, "guidance_scale": drawing.guidance(guidance_scale, num_classes)}
     # a small set still gets 20 steps per epoch, but no batch of fewer than 8 images
     plan = training.plan(len(x), batch_size or min(64, max(8, len(x) // 20)), strategy)
     batch_size, steps_per_epoch, steps_per_execution = plan
@@ -227,8 +227,8 @@ def _finish(run, card, judge, images, sampling, count, batch_size):
     }
     plots.history(run.history, columns, run.folder / "curves.png")
     generator = Generator(run.folder, card=card)
-    _trajectory(generator, run.folder / "trajectory.gif", count=16, **sampling)
-    _trajectory(generator, run.folder / "trajectory.png", count=4, **sampling)
+    generator.trajectory(run.folder / "trajectory.gif", count=16, **sampling)
+    generator.trajectory(run.folder / "trajectory.png", count=4, **sampling)
     figures = measure(generator, judge, images, "test", run.folder, count=count, **sampling)
     validated = _distances(generator, judge, images, "validation", count, **sampling)
     card |= figures | {"sampling": sampling | {"guidance_interval": list(run.arguments["guidance_interval"])}}
@@ -253,7 +253,7 @@ def evaluate(
     split: Split = "test",
     count: int = 10_000,
     steps: int | None = None,
-    sampler: SamplerName = "dpm_solver++",
+    sampler: Sampler = "dpm_solver++",
     guidance_scale: float | None = None,
     sweep: tuple[int, ...] = (),
     sweep_count: int = 1000,
@@ -283,7 +283,7 @@ def evaluate(
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/diffusion.
     """
-    generation.check_count(count, 2)
+    drawing.check_count(count, 2)
     training.check_range(f"[0, {2**31})", seed=seed)
     generator = Generator(model)
     sampling = generator.sampling(steps, sampler, guidance_scale)
@@ -291,7 +291,7 @@ def evaluate(
         generator.keras_only()
         for number in sweep:
             generator.check(number, sampler)
-        generation.check_count(sweep_count, 2)
+        drawing.check_count(sweep_count, 2)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
     judge = Judge(judge, images)
     folder = runs.output_folder("diffusion", f"evaluate-{images.name}", output)
@@ -311,65 +311,6 @@ def evaluate(
     tables = [results.table(figures[name]) for name in ("restored", "sweep") if name in figures]
     message = "\n\n".join([*tables, figures["measured_on"]])
     return results.evaluated(folder, figures, generation.rows(figures), message)
-
-
-def sample(
-    *,
-    model: str = "diffusion",
-    count: int = 64,
-    seed: int = 0,
-    label: tuple[str, ...] = (),
-    steps: int | None = None,
-    sampler: SamplerName = "dpm_solver++",
-    guidance_scale: float | None = None,
-    trajectory: bool = False,
-    output: Path | None = None,
-):
-    """Draws new images: a grid, the arrays, one file each, or the way from noise to image.
-
-    Args:
-        model: A published model, a run folder, or a .keras or .tflite file or SavedModel folder.
-        count: How many images.
-        seed: Seed of the noise: the same seed, the same images.
-        label: Class of the images, by name or number, or several in turn; by default all in turn.
-        steps: Steps from noise to image; by default 20, or what an exported file is made for.
-        sampler: dpm_solver++, ddim or ddpm.
-        guidance_scale: Above 1 for more typical images of the class; by default that of the model's card, else 1.
-        trajectory: Show the way from noise to image: a row each in a PNG, or all at once in a GIF.
-        output: Where to write: NAME.png for a grid, NAME.npz for the arrays images (uint8) and labels, NAME.gif with
-            --trajectory, else a folder with a PNG for each; by default a grid in a new folder under runs/diffusion.
-    """
-    generation.check_count(count, 1)
-    training.check_range(f"[0, {2**31})", seed=seed)
-    accepted = (".png", ".gif") if trajectory else (".png", ".npz", "")
-    suffix = generation.ending(output, accepted, " (a GIF shows the way from noise: add --trajectory)")
-    generator = Generator(model)
-    labels = generator.numbers(label)
-    sampling = generator.sampling(steps, sampler, guidance_scale)
-    if trajectory:
-        generator.keras_only()
-    output = output or runs.output_folder("diffusion", "sample") / "grid.png"
-    start = time.perf_counter()
-    with generation.clear_errors(output):
-        (output.parent if suffix else output).mkdir(parents=True, exist_ok=True)
-        if trajectory:
-            labels = _trajectory(generator, output, count=count, seed=seed, labels=labels, verbose=1, **sampling)
-        else:
-            pixels, labels = generator(count, labels, seed=seed, verbose=1, **sampling)
-            generation.write_samples(pixels, labels, generator.labels, output)
-    seconds = time.perf_counter() - start
-    print(
-        f"{count} images of {generator.path.parent.name}/{generator.path.name}, seed {seed}, "
-        f"{sampling['steps']} steps of {sampler}, {seconds:.1f} s, are in {output}"
-    )
-    return {
-        "output": output,
-        "count": count,
-        "seed": seed,
-        **sampling,
-        "labels": None if labels is None else [generator.labels[index] for index in labels],
-        "seconds": seconds,
-    }
 
 
 def predict(
@@ -413,7 +354,7 @@ def predict(
     """
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
-    generation.check_count(count, 2 if task == "interpolate" else 1)
+    drawing.check_count(count, 2 if task == "interpolate" else 1)
     training.check_range(f"[0, {2**31})", seed=seed)
     if (task == "inpaint") != (mask is not None):
         raise ValueError(f"--mask goes with --task inpaint and only with it, got task {task}, mask {mask}")
@@ -507,7 +448,7 @@ def export(
         output: Folder for the files and their card; by default a new one under runs/diffusion.
     """
     files = exports.plan(format, quantize, batch)
-    generation.check_count(count, 2)
+    drawing.check_count(count, 2)
     generator = Generator(model).keras_only()
     sampling = generator.sampling(steps, "dpm_solver++", guidance_scale)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
@@ -542,7 +483,7 @@ def export(
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
 
-class Generator(models.TrainedModel):
+class Generator(drawing.Numbered, models.TrainedModel):
     """Any form of a trained diffusion model: labels to uint8 images.
 
     Attributes:
@@ -574,35 +515,25 @@ class Generator(models.TrainedModel):
             self.guidance_scale = self.card.get("sampling", {}).get("guidance_scale")
         self.labels = [str(label) for label in self.labels or range(self.num_classes or 0)]
 
-    def numbers(self, labels):
-        """Class numbers of names or numbers given as text; None for none."""
-        return generation.class_numbers(labels, self.labels, self.num_classes, self.path)
-
     def sampling(self, steps, sampler, guidance_scale):
         """How images are made, checked: defaults for None are 20 steps, or those of the file, and the card's guidance,
         or 1."""
         steps = (self.steps or 20) if steps is None else steps
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        sampling = {"steps": steps, "sampler": sampler, "guidance_scale": _guidance(scale, self.num_classes)}
+        sampling = {"steps": steps, "sampler": sampler, "guidance_scale": drawing.guidance(scale, self.num_classes)}
         self.check(**sampling)
         return sampling
 
     def check(self, steps, sampler="dpm_solver++", guidance_scale=1.0):
         """Refuses what this model cannot do, before anything is computed."""
         zoo.samplers.levels(self.timesteps, steps)
-        _guidance(guidance_scale, self.num_classes)
+        drawing.guidance(guidance_scale, self.num_classes)
         if self.exported:
-            if sampler != "dpm_solver++":
-                raise ValueError(f"{self.path} has the sampler dpm_solver++ inside, got sampler {sampler}")
-            if self.steps not in (None, steps):
-                raise ValueError(f"{self.path} is made for {self.steps} steps, got steps {steps}")
+            drawing.check_file(self.path, self.steps, steps, sampler)
 
     def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
         """(uint8 images, labels or None); `labels` are taken in turn, by default all."""
-        if not self.num_classes:
-            labels = None
-        else:
-            labels = np.resize(range(self.num_classes) if labels is None else labels, count).astype(np.int32)
+        labels = drawing.in_turn(labels, self.num_classes, count)
         if not self.exported:
             options = {"sampler": sampler, "guidance_scale": guidance_scale, "seed": seed, "verbose": verbose}
             return generation.pixels(self.model.generate(count, labels, steps=steps, **options)), labels
@@ -616,6 +547,20 @@ class Generator(models.TrainedModel):
             part |= {"label": labels[start : start + size]} if self.num_classes else {}
             images.append(self.model(**part, **extra)["image"])
         return np.concatenate(images), labels
+
+    def trajectory(self, path, *, count, seed=0, labels=None, verbose=0, **sampling):
+        """Draws the path from noise to image, see `recipes.pictures.diffusion.trajectory`; gives the labels."""
+        labels, steps = drawing.in_turn(labels, self.num_classes, count), {}
+
+        def keep(step, noisy, guess):
+            noises, guesses = steps.setdefault(step, ([], []))
+            noises.extend(noisy)
+            guesses.extend(guess)
+
+        self.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **sampling)
+        frames = [[generation.pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
+        pictures.trajectory(frames, path)
+        return labels
 
 
 class Watch(keras.callbacks.Callback):
@@ -730,27 +675,3 @@ def _restore(generator, judge, images, split, folder, count, seed):
     mean = restored["super-resolution, mean of 4"]
     pictures.strips(folder / "enlarged.png", nearest, bicubic, enlarged, mean, real)
     return rows
-
-
-def _trajectory(generator, path, *, count, seed=0, labels=None, verbose=0, **sampling):
-    """Draws the path from noise to image, see `recipes.pictures.diffusion.trajectory`; gives the labels."""
-    if generator.num_classes:
-        labels = np.resize(range(generator.num_classes) if labels is None else labels, count).astype(np.int32)
-    steps = {}
-
-    def keep(step, noisy, guess):
-        noises, guesses = steps.setdefault(step, ([], []))
-        noises.extend(noisy)
-        guesses.extend(guess)
-
-    generator.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **sampling)
-    frames = [[generation.pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
-    pictures.trajectory(frames, path)
-    return labels
-
-
-def _guidance(scale, num_classes):
-    """The guidance scale to use: what was given, else 1."""
-    if scale is not None and scale != 1 and num_classes is None:
-        raise ValueError(f"guidance_scale={scale} needs a model with classes, and this one has none")
-    return 1.0 if scale is None else float(scale)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from recipes import cards, results
+from recipes.forward import on_jax
 from zoo import export as exporting
 from zoo import pretrained
 
@@ -15,6 +16,9 @@ def plan(formats, quantizations, batch=1):
     Raises:
         ValueError: If one of the two is empty, a quantization is asked for without TFLite, or the batch is empty.
     """
+    if on_jax():
+        reason = "export needs the TensorFlow backend: KERAS_BACKEND=tensorflow zoo export ..."
+        raise ValueError(f"{reason} (a model trained on JAX is the same .keras file)")
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, got {batch}")
     if not formats or not quantizations:

@@ -1,6 +1,5 @@
 """What the recipes of generative models share: a judge of images, the figures it gives, and files of samples."""
 
-import contextlib
 from pathlib import Path
 
 import keras
@@ -10,8 +9,8 @@ from PIL import Image
 import zoo
 from recipes import plots
 from recipes.data import images as image_data
-from zoo import export as exporting
-from zoo import predictor, pretrained
+from recipes.forward import compiled
+from zoo import pretrained
 from zoo.metrics import frechet_distance, kernel_distance, precision_and_recall
 
 SHAPES = {"celeb_a": (64, 64, 3)}  # whose own size is not one to generate
@@ -29,6 +28,7 @@ class Judge:
 
     Attributes:
         name: Its name, for every table: distances in the features of two networks do not compare.
+        shape: (height, width, channels) that it looks at.
         labels: Names of its classes if they are those of the data set, else None.
     """
 
@@ -38,27 +38,28 @@ class Judge:
         self.name = Path(judge).stem if Path(judge).suffix else judge
         self.labels = None
         if judge == "inception":
-            self._network, self._outputs = _inception(), 1
+            network, self._outputs = _inception(), 1
+            self.shape = (299, 299, 3)
+            self._run, self._at_once = compiled(network, self.shape), 32
             return
         model = zoo.load(pretrained.find(judge))
         last = model.layers[-1]
         if not isinstance(last, keras.layers.Dense) or len(model.inputs[0].shape) != 4:
             raise ValueError(f"the judge must be an image classifier or inception, {judge} is not")
-        self._network, self._outputs = keras.Model(model.inputs, [last.input, last.output]), 2
+        self.shape, self._outputs = tuple(model.input_shape[1:]), 2
+        self._run, self._at_once = compiled(keras.Model(model.inputs, [last.input, last.output])), 500
         if tuple(_class_names(judge)) == tuple(images.class_names):
             self.labels = [str(name) for name in images.class_names]
 
     def __call__(self, pixels):
         """(features, probabilities or None) of uint8 images (count, height, width, channels)."""
-        shape = self._network.input_shape[1:]
-        shape = tuple(shape) if None not in shape else (299, 299, 3)
         features, probabilities = [], []
-        for start in range(0, len(pixels), 500):
-            part = image_data.fit_all(pixels[start : start + 500], shape) / np.float32(255)
+        for start in range(0, len(pixels), self._at_once):
+            part = image_data.fit_all(pixels[start : start + self._at_once], self.shape) / np.float32(255)
             if self._outputs == 1:
-                features.append(self._network.predict(2 * part - 1, verbose=0))  # its weights want [-1, 1]
+                features.append(self._run(2 * part - 1))  # its weights want [-1, 1]
             else:
-                found = self._network.predict(part, batch_size=500, verbose=0)
+                found = self._run(part)
                 features.append(found[0].reshape(len(part), -1))
                 probabilities.append(found[1])
         return np.concatenate(features), np.concatenate(probabilities) if self.labels else None
@@ -186,65 +187,6 @@ def measured_on(judge, images, split, count):
     """What a distance was measured on, in words: it means nothing without."""
     real = min(count, len(images.split(split)[0]))
     return f"{real} generated images against {images.name}, {split}, in the features of {judge.name}"
-
-
-def class_numbers(labels, names, num_classes, owner):
-    """Class numbers of names or numbers given as text; None for none.
-
-    Raises:
-        ValueError: If there is no such class, or there are no classes.
-    """
-    if not labels:
-        return None
-    if num_classes is None:
-        raise ValueError(f"{owner} has no classes, so no label can be chosen: leave out --label")
-    return predictor.class_numbers(labels, names)
-
-
-def write_samples(images, labels, names, output, columns=None):
-    """Writes uint8 images as a grid (.png), an animation (.gif), arrays (.npz), or one PNG each into a folder."""
-    suffix = output.suffix.lower()
-    with clear_errors(output):
-        if suffix:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".png":
-            plots.save_image(plots.montage(images, columns=columns), output)
-        elif suffix == ".gif":
-            frames = images.repeat(4, axis=1).repeat(4, axis=2)
-            plots.save_animation([*frames, *frames[::-1]], output, milliseconds=60)
-        elif suffix == ".npz":
-            arrays = {"images": images} | ({} if labels is None else {"labels": labels})
-            with exporting.atomic(output) as partial, open(partial, "wb") as stream:
-                np.savez_compressed(stream, **arrays)
-        else:
-            output.mkdir(parents=True, exist_ok=True)
-            for index, image in enumerate(images):
-                name = "" if labels is None else f"-{names[labels[index]]}"
-                plots.save_image(image, output / f"{index:05}{name.replace('/', '_')}.png")
-
-
-def ending(output, accepted, hint=""):
-    """The suffix of an output, ".png" by default and "" for a folder; the hint is for a GIF that is not accepted."""
-    suffix = ".png" if output is None else output.suffix.lower()
-    if suffix not in accepted:
-        ends = " or ".join(filter(None, accepted)) + (", or be a folder" if "" in accepted else "")
-        raise ValueError(f"output must end in {ends}; got {output}{hint if suffix == '.gif' else ''}")
-    return suffix
-
-
-@contextlib.contextmanager
-def clear_errors(output):
-    """Says of an error while writing where it happened."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"cannot write to {output}: {error.strerror or error}") from None
-
-
-def check_count(count, least):
-    """Refuses too small a number of images."""
-    if count < least:
-        raise ValueError(f"count must be {least} or more, got {count}")
 
 
 def _classifiers():

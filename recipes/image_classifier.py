@@ -14,14 +14,15 @@ from typing import Literal
 
 import keras
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, checkpoints, classification, exports, inputs, plots, results, runs, timing, training
+from recipes import cards, checkpoints, classification, exports, plots, results, runs, timing, training
 from recipes.classification import TASK, evaluated, exported, measure
 from recipes.data import images as image_data
 from recipes.data import photo_batches
 from recipes.data.splits import Split
+from recipes.forward import compiled, in_parts
 from zoo.imagenet import CLASSES
 
 USUAL = (224, 224, 3)  # for data without a size of its own
@@ -161,12 +162,12 @@ def train(
 def _fit_head(model, x, y, epochs, loss, validation):
     """The first phase: the last layer alone, on features of the images as they are."""
     last = model.get_layer("probabilities")
-    features = keras.Model(model.input, model.get_layer("features").output)
-    found = features.predict(classification.Pixels(x), verbose=0)
+    features = compiled(keras.Model(model.input, model.get_layer("features").output))
+    found = in_parts(features, x)
     head = keras.Sequential([keras.Input(found.shape[1:]), last])
     head.compile(keras.optimizers.AdamW(2e-3), loss)
     head.fit(found, keras.utils.to_categorical(y, last.units), batch_size=64, epochs=epochs, verbose=0)
-    seen = features.predict(classification.Pixels(validation[0]), verbose=0)
+    seen = in_parts(features, validation[0])
     accuracy = float((np.argmax(head.predict(seen, verbose=0), axis=1) == validation[1]).mean())
     print(f"the last layer alone: validation accuracy {accuracy:.4f} after {epochs} epochs")
 
@@ -230,45 +231,6 @@ def evaluate(
     classifier = Classifier(model, flip=test_time_augmentation == "flip")
     images = classifier.fitting(lambda shape: datasets(dataset, shape, data_dir, manual_dir), dataset)
     return evaluated(classifier, images, split or images.measured, output)
-
-
-def predict(
-    paths: Positional[tuple[Path, ...]],
-    *,
-    model: str = "imagenet",
-    top: int = 5,
-    test_time_augmentation: Literal["none", "flip"] = "none",
-    output: Path | None = None,
-):
-    """Names what is on photos: a table of the likeliest classes, also as CSV and JSON, and a sheet.
-
-    Args:
-        paths: Image files and folders of images.
-        model: imagenet (its 1,000 classes), a published model, a run folder, or a .keras, .tflite, .onnx file or
-            SavedModel folder.
-        top: How many of the likeliest classes to give.
-        test_time_augmentation: flip also asks the model about the mirror image, and takes the mean.
-        output: Folder for the results; by default a new one under runs/image_classifier.
-    """
-    training.check_positive(top=top)
-    if not paths:
-        raise ValueError("no image given: name image files or folders of images")
-    classifier = Classifier(model, flip=test_time_augmentation == "flip")
-    read, left_out = inputs.read_images(paths, lambda path: image_data.read(path, classifier.input_shape))
-    pixels = np.stack([image for _, image in read])
-    predictions, rows = [], []
-    for (file, _), values in zip(read, classifier(pixels), strict=True):
-        best = np.argsort(-values)[:top]
-        probabilities = {classifier.labels[index]: float(values[index]) for index in best}
-        label, confidence = next(iter(probabilities.items()))
-        predictions.append(
-            {"file": str(file), "label": label, "confidence": confidence, "probabilities": probabilities}
-        )
-        others = ", ".join(f"{name} {value:.0%}" for name, value in list(probabilities.items())[1:])
-        rows.append({"file": str(file), "label": label, "confidence": confidence, "others": others})
-    folder = runs.output_folder(Classifier.name, "predict", output)
-    captions = [f"{row['label'][:22]}  {row['confidence']:.0%}\n{Path(row['file']).name[-18:]}" for row in rows[:64]]
-    return results.predicted(folder, predictions, rows, left_out, pixels[:64], captions, "table and sheet")
 
 
 def export(

@@ -66,7 +66,14 @@ def read(paths, reader, **about):
 
 def read_images(paths, reader):
     """As `read`, of images."""
-    return read(paths, reader, files=image_files.files, kinds=f"images ({image_files.KINDS})", what="an image")
+    left_out = {}
+    return list(each_image(paths, reader, left_out)), left_out
+
+
+def each_image(paths, reader, left_out):
+    """As `each`, of images."""
+    kinds = f"images ({image_files.KINDS})"
+    return each(paths, reader, files=image_files.files, kinds=kinds, what="an image", left_out=left_out)
 
 
 def each_picture(paths, reader, left_out, *, cameras=False):

@@ -60,4 +60,9 @@ def publish(name, *runs):
 
 
 if __name__ == "__main__":
-    publish(*sys.argv[1:])
+    if len(sys.argv) < 3:
+        sys.exit("usage: python -m recipes.publishing NAME RUN [RUN ...]")
+    try:
+        publish(*sys.argv[1:])
+    except (ValueError, OSError) as error:
+        sys.exit(f"{getattr(error, 'filename', None) or 'not published'}: {getattr(error, 'strerror', None) or error}")

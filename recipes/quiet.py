@@ -12,6 +12,8 @@ def silent_start():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        if os.environ.get("KERAS_BACKEND") == "jax":  # an accelerator's memory is JAX's then
+            tf.config.set_visible_devices([], "GPU")
         yield
 
 

@@ -148,3 +148,11 @@ def benchmarked(folder, result, tables):
     print("\n\n".join(f"{title}\n{table(rows)}" for title, rows in tables))
     print(f"\nfigures are in {folder}")
     return {**result, "output": folder}
+
+
+def numbers(values, kind):
+    """Casts, factors or an angle in few characters."""
+    return " ".join(
+        f"{value:.2f}" if kind == "gains" else f"{value:.1f}" if kind == "angle" else f"{value:+.0f}"
+        for value in values
+    )

@@ -5,6 +5,7 @@ each epoch, TensorBoard logs under `tensorboard/`; the recipe adds `model.keras`
 `backup/` goes when it is done.
 """
 
+import atexit
 import contextlib
 import csv
 import errno
@@ -17,11 +18,12 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from recipes import cards
+from recipes import cards, hosts
 
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
 FOLDERS = ("data_dir", "manual_dir", "output", "resume", "overwrite")  # which no card needs
@@ -45,6 +47,7 @@ class Run:
         arguments: The arguments of `train`, as saved in `config.json`.
         defaults: What they are where nothing is said.
         history: One dictionary per finished epoch.
+        shared: Of several hosts, all but the first: the folder of the run that is resumed, which is only read.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Run:
     arguments: dict
     defaults: dict
     history: list = field(default_factory=list)
+    shared: Path | None = None
 
     @property
     def first_epoch(self):
@@ -59,7 +63,7 @@ class Run:
 
     @property
     def backup(self):
-        return self.folder / "backup"
+        return (self.shared or self.folder) / "backup"
 
 
 def resumable(train):
@@ -86,7 +90,12 @@ def resumable(train):
 
     @functools.wraps(train)
     def wrapper(**given):
-        arguments = defaults | flat(given)
+        with hosts.ending():
+            return begin(defaults | flat(given))
+
+    def begin(arguments):
+        if arguments["device"] == "hosts":
+            hosts.join()
         if unknown := set(arguments) - set(defaults):
             raise TypeError(f"train() got an unexpected keyword argument {min(unknown)!r}")
         if arguments["resume"] is None:
@@ -104,8 +113,12 @@ def resumable(train):
         saved = _plain(defaults) | json.loads(config.read_text(encoding="utf-8"))
         for name, default in defaults.items():
             value = _plain(arguments[name])
-            if name not in ("resume", "output", "overwrite") and value not in (_plain(default), saved[name]):
+            if name not in ("resume", "output", "overwrite", "device") and value not in (_plain(default), saved[name]):
                 raise ValueError(f"{folder} was started with {name}={saved[name]}, got {name}={value}: leave it out")
+        if arguments["device"] != defaults["device"]:  # it may go on elsewhere
+            saved["device"] = arguments["device"]
+        if saved["device"] == "hosts":
+            hosts.join()
         _lock(folder)
         return locked({**saved, "resume": folder, "output": folder})
 
@@ -124,14 +137,19 @@ def start(name, train, arguments):
     arguments = flat(arguments)
     if arguments["resume"]:
         run = Run(name, Path(arguments["resume"]), arguments, train.defaults)
+        if not hosts.is_first():
+            run.folder, run.shared = _scratch(), run.folder
         epochs = [int(path.name.split("-")[1].split(".")[0]) for path in run.backup.glob("epoch-*.keras")]
         if epochs:
-            with open(run.folder / "history.csv", newline="", encoding="utf-8") as stream:
+            with open((run.shared or run.folder) / "history.csv", newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
             rows = [{key: int(row[key]) if key == "epoch" else float(row[key]) for key in row} for row in rows]
             run.history = rows[: max(epochs)]
-        print(f"resuming {run.folder} after epoch {run.first_epoch}")
+        if hosts.is_first():
+            print(f"resuming {run.folder} after epoch {run.first_epoch}")
         return run
+    if not hosts.is_first():
+        return Run(name, _scratch(), arguments, train.defaults)
     folder = output_folder(name, Path(str(arguments["dataset"])).name, arguments["output"])
     _lock(folder)
     _refuse_a_run(arguments)
@@ -148,9 +166,16 @@ def start(name, train, arguments):
     return run
 
 
+def _scratch():
+    """A folder for what a host writes that is not the first; it goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="zoo-host-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 def _refuse_a_run(arguments):
     """Refuses to train into the folder of another run."""
-    folder = arguments["output"]
+    folder = arguments["output"] if hosts.is_first() else None
     if folder and Path(folder, "config.json").is_file() and not arguments["overwrite"]:
         raise ValueError(
             f"{folder} holds a run: --resume {folder} goes on with it, --overwrite begins anew in its place"
@@ -160,7 +185,7 @@ def _refuse_a_run(arguments):
 def _lock(folder):
     """Keeps other processes from training in a folder, until this one ends, is killed, or calls `_unlock`."""
     key = Path(folder).resolve()
-    if key in _locks:
+    if key in _locks or not hosts.is_first():
         return
     stream = open(key / ".lock", "a+", encoding="utf-8")  # noqa: SIM115, it stays open while the run goes on
     try:

@@ -17,27 +17,20 @@ model: each of the five speakers left out in turn,
 The settings were chosen by leaving out speakers, the last ones with all their recordings in sight.
 """
 
-import csv
-import io
-import sys
 from pathlib import Path
 from typing import Literal
 
 import keras
 import numpy as np
-import soundfile
-import tensorflow as tf
-from scipy import signal
 from sklearn.metrics import confusion_matrix
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
+from recipes import cards, checkpoints, exports, listening, models, plots, results, runs, timing, training
 from recipes.data import audio
 from recipes.data.splits import Split, has_test
-from recipes.pictures import spectrogram_cnn as pictures
+from recipes.forward import compiled, gradient
 from zoo import export as exporting
-from zoo import waveforms
 from zoo.metrics import expected_calibration_error
 from zoo.spectrogram_cnn import Spectrogram
 
@@ -259,128 +252,13 @@ def evaluate(
     return results.evaluated(folder, figures, figures["per_class"], message)
 
 
-def predict(
-    paths: Positional[tuple[Path, ...]] = (),
-    *,
-    model: str = "spectrogram_cnn",
-    microphone: float | None = None,
-    window: float | None = None,
-    hop: float | None = None,
-    channel: audio.Channel | None = None,
-    spectrogram: Path | None = None,
-    bare: bool = False,
-    output: Path | None = None,
-):
-    """Names what is to be heard: a table, also as CSV and JSON, and for each sound a picture of what the model saw.
-
-    The label of a sound longer than the model's window is that of its loudest window; what is heard when is in the
-    timeline. The picture shows the waveform of each channel, the spectrum with its strongest frequencies, the
-    spectrogram, where on it the model looked (Grad-CAM, for Keras models), and the timeline.
-
-    Args:
-        paths: Sound files (WAV, FLAC, OGG, ...) and folders of them.
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
-        microphone: Seconds to record and to name, beside or instead of files.
-        window: Seconds of each entry of the timeline, at most and by default the model's own.
-        hop: Seconds from one entry of the timeline to the next; by default half a window.
-        channel: What becomes of two channels: the first one, or their mix; by default as the model was trained.
-        spectrogram: Where to write the spectrogram of one sound as a picture of its own (PNG).
-        bare: Whether that picture is the image alone, without axes and colour bar.
-        output: Folder for the results; by default a new one under runs/spectrogram_cnn.
-    """
-    training.check_positive(microphone=microphone, window=window, hop=hop)
-    if bare and spectrogram is None:
-        raise ValueError("--bare goes with --spectrogram PICTURE.png")
-    if spectrogram is not None and spectrogram.suffix.lower() != ".png":
-        raise ValueError(f"--spectrogram is a name of a PNG picture, got {spectrogram}")
-    if not paths and microphone is None:
-        raise ValueError("no sound given: name sound files or folders of them, or --microphone SECONDS")
-    classifier = Classifier(model)
-    window = classifier.seconds if window is None else window
-    if window > classifier.seconds:
-        raise ValueError(f"window is at most the model's {classifier.seconds:g} seconds, got {window:g}")
-    found, left_out = [], {"skipped": [], "failed": [], "left_out": {}}
-    if paths:  # else the microphone alone
-        kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
-        found, left_out = inputs.read(paths, waveforms.read_channels, files=audio.files, kinds=kinds, what="a sound")
-    if microphone is not None:
-        found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))
-    if spectrogram is not None and len(found) != 1:
-        raise ValueError(f"--spectrogram shows one sound, got {len(found)}")
-    folder = runs.output_folder("spectrogram_cnn", "predict", output)
-    if microphone is not None:
-        with exporting.atomic(folder / "microphone.wav") as partial:
-            soundfile.write(partial, *found[-1][1], format="WAV")
-    predictions, taken = [], set()
-    for path, (waveform, rate) in found:
-        if (channel or classifier.channel) == "first":
-            waveforms.tell_silence(waveform, path)
-        heard = waveforms.one_channel(waveform, channel or classifier.channel)
-        mono = waveforms.resample(heard, rate, classifier.sample_rate)
-        pcm = waveforms.fit(mono, classifier.samples)
-        (probabilities,) = classifier(pcm)
-        best = int(probabilities.argmax())
-        timeline, levels = classifier.timeline(mono, window, window / 2 if hop is None else hop)
-        peaks = strongest_frequencies(heard, rate)
-        picture = inputs.free_name(folder, path, ".png", taken)
-        image = classifier.image(mono)
-        row = {
-            "file": str(path),
-            "label": classifier.labels[best],
-            "confidence": float(probabilities[best]),
-            "seconds": len(waveform) / rate,
-            "sample_rate": rate,
-            "channels": waveform.shape[1],
-        }
-        pictures.sound(
-            waveform,
-            rate,
-            picture,
-            title=f"{path.name[-40:]}: {row['label']} {row['confidence']:.0%}",
-            spectrum=spectrum(heard, rate),
-            peaks=peaks,
-            spectrogram=image,
-            seen=classifier.image(pcm[0] / np.float32(32768)),
-            frequencies=classifier.frequencies,
-            heat=classifier.grad_cam(pcm, best),
-            timeline=(timeline, levels, classifier.labels) if len(timeline) > 1 else None,
-        )
-        if spectrogram is not None:
-            if bare:
-                plots.save_image(pictures.coloured(image), spectrogram)
-            else:
-                pictures.spectrogram(image, len(mono) / classifier.sample_rate, classifier.frequencies, spectrogram)
-        predictions.append(
-            row
-            | {
-                "probabilities": dict(zip(classifier.labels, map(float, probabilities), strict=True)),
-                "strongest_frequencies": peaks,
-                "timeline": timeline,
-                "picture": str(picture),
-            }
-        )
-    shown = ("file", "label", "confidence", "seconds")
-    rows = [{name: prediction[name] for name in shown} for prediction in predictions]
-    results.write_predictions(folder, predictions, rows)
-    long = [one for one in predictions if len(one["timeline"]) > 1]
-    moments = [{"file": one["file"], **entry} for one in long for entry in one["timeline"]]
-    print(results.table(rows))
-    if moments:
-        _write_csv(moments, folder / "timeline.csv")
-        print(f"\n{results.table(moments[:40])}")
-        if len(moments) > 40:
-            print(f"... and {len(moments) - 40:,} more in timeline.csv")
-    print(f"\ntables and pictures are in {folder}")
-    return {"predictions": predictions, **left_out, "output": folder}
-
-
 def export(
     *,
     model: str = "spectrogram_cnn",
     format: tuple[Literal["saved_model", "tflite", "onnx"], ...] = ("tflite",),
     quantize: tuple[Literal["none", "float16", "dynamic", "int8"], ...] = ("none",),
     batch: int = 1,
-    input: Literal["int16", "float32"] = "int16",
+    input: Literal["int16", "int32", "float32"] = "int16",
     stream: float | None = 0.25,
     dataset: str = "sounds",
     split: Split = "test",
@@ -398,7 +276,8 @@ def export(
         format: One or more formats.
         quantize: One or more precisions of the TFLite files.
         batch: Examples that a file takes at a time.
-        input: Type of the samples: int16 as a microphone gives them, or float32 in [-1, 1].
+        input: Type of the samples: int16 as a microphone gives them, the same numbers as int32 (a browser's LiteRT has
+            no int16), or float32 in [-1, 1].
         stream: Seconds of new samples per call of the signature "stream"; 0 leaves it out.
         dataset: Data to measure the accuracy on; its training split shows int8 the range of the activations. Where it
             has other classes than the model, the agreement with the Keras model is measured instead.
@@ -466,14 +345,8 @@ def export(
     }
 
 
-class Classifier(models.TrainedModel):
-    """Any form of a trained classifier: int16 waveforms (count, samples) to probabilities.
-
-    Attributes:
-        sound: How sounds are brought to the model: sample_rate, seconds, channel, long.
-        settings: Arguments of the model's `Spectrogram`.
-        labels: Names of the classes.
-    """
+class Classifier(listening.Listening, models.TrainedModel):
+    """Any form of a trained classifier: int16 waveforms (count, samples) to probabilities."""
 
     name, task = "spectrogram_cnn", TASK
 
@@ -483,33 +356,18 @@ class Classifier(models.TrainedModel):
             shape, self.dtype = self.model.inputs.get("waveform", ((), ""))
             if len(shape) != 2 or "spectrogram" not in self.about:
                 raise ValueError(f"{self.path} does not take sound: its inputs are {self.model.inputs}")
-            self.settings, self.samples, sound = self.about["spectrogram"], shape[1], self.about["sound"]
+            settings, samples, sound = self.about["spectrogram"], shape[1], self.about["sound"]
             outputs = self.model(waveform=np.zeros(shape, self.dtype))["probabilities"].shape
         else:
             front = [layer for layer in getattr(self.model, "layers", ()) if isinstance(layer, Spectrogram)]
             if len(front) != 1:
                 raise ValueError(f"{self.path} does not take sound: it has no spectrogram in it")
             names = ("sample_rate", "window", "stride", "mel_bins")
-            self.settings = {name: getattr(front[0], name) for name in names}
-            self.samples, sound = self.model.input_shape[1], self.card.get("sound", {})
+            settings = {name: getattr(front[0], name) for name in names}
+            samples, sound = self.model.input_shape[1], self.card.get("sound", {})
             outputs = self.model.output_shape
-            signature = [tf.TensorSpec((None, self.samples), tf.float32)]  # any count without tracing again
-            self._run = tf.function(lambda waveforms: self.model(waveforms, training=False), signature)
-        self.front = Spectrogram(**self.settings)
-        self.sample_rate = self.settings["sample_rate"]
-        self.seconds = self.samples / self.sample_rate
-        self.sound = {"channel": "first", "long": "loudest"} | sound
-        self.sound |= {"sample_rate": self.sample_rate, "seconds": self.seconds}
-        self.channel = self.sound["channel"]
-        self.labels = [str(label) for label in self.labels or range(outputs[-1])]
-        bins = self.front.compute_output_shape((1, self.samples))[2]
-        self.frequencies = self._frequencies(bins)
-
-    def _frequencies(self, bins):
-        """Hertz at the middle of each row of the spectrogram."""
-        if self.front.matrix is None:
-            return np.linspace(0, self.sample_rate / 2, bins)
-        return np.linspace(0, self.sample_rate / 2, len(self.front.matrix))[self.front.matrix.argmax(axis=0)]
+            self._run = compiled(self.model, (samples,))
+        self.listen(settings, samples, sound, self.labels or range(outputs[-1]))
 
     def datasets(self, dataset, **options):
         """A data set brought to this model's rate and window."""
@@ -527,35 +385,19 @@ class Classifier(models.TrainedModel):
         waveforms = _as_input(waveforms, self.dtype)
         return self.model(waveform=waveforms)["probabilities"]
 
-    def image(self, waveform):
-        """The spectrogram of a waveform of any length as the model sees it, low frequencies below: (bins, frames)."""
-        short = self.settings["window"] - len(waveform)
-        waveform = np.pad(waveform, (0, max(0, short)))
-        return np.asarray(self.front(waveform[None]))[0, ..., 0].T[::-1]
-
-    def timeline(self, waveform, window, hop):
-        """What is heard in each window: (rows of start, end, label and confidence, probabilities (count, classes))."""
-        times, pieces = waveforms.timeline(waveform, self.sample_rate, self.samples, window, hop)
-        probabilities = self(pieces)
-        rows = [
-            {"start": start, "end": end, "label": self.labels[row.argmax()], "confidence": float(row.max())}
-            for (start, end), row in zip(times, probabilities, strict=True)
-        ]
-        return rows, probabilities
-
     def grad_cam(self, waveforms, label):
-        """Where on the spectrogram a class is seen (Grad-CAM; Selvaraju et al., 2017), a coarse image in [0, 1]; None
-        for an exported model."""
         if not isinstance(self.model, keras.Model):
             return None
         last = self.model.get_layer("features").input
-        both = keras.Model(self.model.input, [last, self.model.output])
-        with tf.GradientTape() as tape:
-            features, probabilities = both(waveforms / np.float32(32768), training=False)
-            score = tf.math.log(probabilities[:, label] + 1e-9)
-        weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))[0]
-        return (heat / (tf.reduce_max(heat) + 1e-9)).numpy().T[::-1]
+        features = np.asarray(keras.Model(self.model.input, last)(waveforms / np.float32(32768), training=False))
+        head = keras.Model(last, self.model.output)
+
+        def score(features):
+            return keras.ops.log(head(features, training=False)[:, label] + 1e-9)
+
+        weights = gradient(score, features).mean(axis=(1, 2), keepdims=True)
+        heat = np.maximum((weights * features).sum(axis=-1), 0)[0]
+        return (heat / (heat.max() + 1e-9)).T[::-1]
 
 
 def measure(classifier, waveforms, labels, class_names, folder, *, groups=()):
@@ -608,45 +450,5 @@ def measure(classifier, waveforms, labels, class_names, folder, *, groups=()):
     }
 
 
-def spectrum(waveform, rate):
-    """The power of a whole sound over the frequency: (hertz, decibels of full scale)."""
-    frequencies, power = signal.welch(waveform, rate, nperseg=min(len(waveform), 4 * rate), scaling="spectrum")
-    return frequencies, 10 * np.log10(2 * power + 1e-12)
-
-
-def strongest_frequencies(waveform, rate, count=5):
-    """The peaks of a spectrum within 30 decibels of the highest, strongest first: [{"hertz", "decibels"}]."""
-    frequencies, decibels = spectrum(waveform, rate)
-    step = frequencies[1] - frequencies[0] if len(frequencies) > 1 else 1.0
-    peaks, _ = signal.find_peaks(decibels, height=max(decibels.max() - 30, -100), distance=max(1, round(20 / step)))
-    audible = [index for index in peaks if frequencies[index] >= 20]
-    strongest = sorted(audible, key=lambda index: -decibels[index])[:count]
-    return [{"hertz": float(frequencies[index]), "decibels": float(decibels[index])} for index in strongest]
-
-
 def _as_input(waveforms, dtype):
-    return waveforms if dtype == "int16" else waveforms / np.float32(32768)
-
-
-def _record(seconds, rate):
-    """(waveform (samples, 1), rate) from the microphone."""
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise ValueError("--microphone needs sounddevice: pip install 'image-zoo[audio]'") from error
-    except OSError as error:  # its native library
-        raise ValueError(f"--microphone: {error}") from error
-    try:
-        print(f"recording {seconds:g} seconds", file=sys.stderr)
-        waveform = sounddevice.rec(round(seconds * rate), samplerate=rate, channels=1, dtype="float32", blocking=True)
-    except Exception as error:  # PortAudio's own
-        raise ValueError(f"--microphone: nothing could be recorded here ({str(error).splitlines()[0]})") from error
-    return waveform, rate
-
-
-def _write_csv(rows, path):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    cards.write_text(path, text.getvalue())
+    return waveforms / np.float32(32768) if dtype == "float32" else waveforms.astype(dtype)

@@ -1,6 +1,5 @@
 """Measuring speed on a shared machine: paired, alternating runs and medians, reported as ratios."""
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -58,16 +57,6 @@ def in_turn(contenders, rounds, *, amount=None, ratios=()):
     medians = {name: float(np.median(values)) for name, values in turns.items()}
     pairs = {f"{one} / {other}": np.array(turns[one]) / np.array(turns[other]) for one, other in ratios}
     return medians | {name: float(np.median(values)) for name, values in pairs.items()}
-
-
-def peak_memory(children=False):
-    """Most bytes that this process or its children have held, or None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    held = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
-    return held * (1 if sys.platform == "darwin" else 1024)
 
 
 def forms(model, inputs, raw, folder, *, representative_data, endpoints=None):

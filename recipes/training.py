@@ -14,12 +14,14 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from recipes import hosts
 from recipes.checkpoints import Checkpoint
 from recipes.checks import check_positive, check_range, named  # noqa: F401 - also asked for here
+from recipes.forward import on_jax
 from recipes.runs import keep_interrupted
 from zoo.export import float32_copy
 
-Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu"]
+Device = Literal["auto", "cpu", "gpu", "mirrored", "tpu", "hosts"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
@@ -31,7 +33,8 @@ class Setup:
         seed: Seed of weights, order and all random draws.
         deterministic: Whether the same seed gives the same weights to the bit (on the same machine).
         precision: Precision of the computation; the model is saved in float32.
-        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host) or tpu.
+        device: Where to train: auto, cpu, gpu, mirrored (all GPUs or CPU devices of this host), tpu, or hosts (all
+            devices of several hosts, with KERAS_BACKEND=jax).
         data_dir: Folder of tensorflow-datasets, or of a data set that has a layout of its own.
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder of the run; by default a new one, runs/RECIPE/TIME-DATASET.
@@ -53,7 +56,7 @@ class Setup:
 def seed_everything(seed, deterministic=True):
     """Seeds Python, NumPy and TensorFlow; `deterministic` also picks operations that repeat to the bit."""
     keras.utils.set_random_seed(seed)
-    if deterministic:
+    if deterministic:  # the data as well, on either backend
         tf.config.experimental.enable_op_determinism()
 
 
@@ -83,8 +86,19 @@ def distribution(device):
     each logical CPU device where there is no GPU.
 
     Raises:
-        ValueError: If this machine has no such device.
+        ValueError: If this machine has no such device, or the backend is JAX, which finds its accelerator itself, and
+            another one is asked for.
     """
+    if device == "hosts":
+        return hosts.Strategy()
+    if on_jax():
+        import jax
+
+        kind = jax.default_backend()
+        if device not in ("auto", kind):
+            accepted = f"accepted: auto, {kind} (JAX_PLATFORMS chooses)"
+            raise ValueError(f"device {device}: JAX runs on {kind} here; {accepted}")
+        return tf.distribute.get_strategy()  # one that does nothing
     gpus = tf.config.list_logical_devices("GPU")
     if device == "tpu":
         try:
@@ -129,6 +143,8 @@ def plan(count, batch_size, strategy):
     """(batch size, steps per epoch, steps per execution) for `count` examples on the replicas of a strategy."""
     replicas = strategy.num_replicas_in_sync
     batch_size, steps, per_execution = execution_plan(count, math.ceil(batch_size / replicas) * replicas)
+    if batch_size % replicas:  # of a set that is smaller than a batch
+        raise ValueError(f"a batch of {batch_size} examples cannot be divided among {replicas} devices")
     # a mirrored loop of several steps fails in TensorFlow 2.21
     return batch_size, steps, 1 if replicas > 1 else per_execution
 
@@ -205,6 +221,7 @@ def fit(
         ValueError: If the loss became NaN.
     """
     keep = keep or functools.partial(float32_copy, model)
+    verbose = (1 if sys.stdout.isatty() else 2) if hosts.is_first() else 0
     checkpoint = Checkpoint(run, monitor, mode, patience)
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
@@ -212,7 +229,8 @@ def fit(
         keras.callbacks.TensorBoard(str(run.folder / "tensorboard"), write_graph=False),
         checkpoint,
     ]
-    with model.distribute_strategy.scope():  # what an optimizer makes inside a step has TensorFlow trace the step twice
+    # what an optimizer makes inside a step has TensorFlow trace the step twice
+    with hosts.scope() if on_jax() else model.distribute_strategy.scope():
         if hasattr(model, "build_optimizers"):  # a model with several
             model.build_optimizers()
         else:
@@ -222,19 +240,27 @@ def fit(
     try:
         if run.first_epoch < epochs and not checkpoint.out_of_patience():
             with _interruptible() as interruption:
-                model.fit(
-                    batches(run.first_epoch),
-                    initial_epoch=run.first_epoch,
-                    epochs=epochs,
-                    steps_per_epoch=steps,
-                    validation_data=validation,
-                    callbacks=[*callbacks, interruption],
-                    shuffle=False,
-                    verbose=1 if sys.stdout.isatty() else 2,
-                )
+                callbacks = [*callbacks, interruption]
+                if hosts.joined():
+                    options = {"verbose": verbose, "epochs": epochs, "steps": steps}
+                    callbacks, validation = hosts.callbacks(callbacks, model, validation, **options), None
+                with hosts.scope(), hosts.together(f"zoo train {run.name} --resume {run.shared or run.folder}"):
+                    model.fit(
+                        batches(run.first_epoch),
+                        initial_epoch=run.first_epoch,
+                        epochs=epochs,
+                        steps_per_epoch=steps,
+                        validation_data=validation,
+                        callbacks=callbacks,
+                        shuffle=False,
+                        verbose=verbose,
+                    )
+            hosts.leave(model)
     except KeyboardInterrupt:
-        checkpoint.take_best(model)
-        keep_interrupted(run, keep(), card)
+        if hosts.is_first():
+            with hosts.alone(model):
+                checkpoint.take_best(model)
+                keep_interrupted(run, keep(), card)
         raise
     if checkpoint.diverged:
         raise ValueError(f"the loss became NaN in epoch {len(run.history) + 1}: lower the learning rate")

@@ -19,31 +19,29 @@ was kept, and no setting was chosen on the validation split.
 """
 
 import functools
-import math
 from pathlib import Path
 from typing import Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
-from PIL import Image
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, checkpoints, exports, inputs, models, plots, results, runs, timing, training
-from recipes.data import mask_folders, video
+from recipes import cards, checkpoints, exports, models, plots, results, runs, segmentation, timing, training
+from recipes.data import mask_folders
 from recipes.data import masks as mask_data
 from recipes.data.splits import Split
+from recipes.forward import compiled
+from recipes.pictures import class_colours
 from recipes.pictures import unet as pictures
 from zoo import export as exporting
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
-from zoo.tiles import both, by_windows, classes, of_file
+from zoo.tiles import both, of_file
 from zoo.unet import resized, stride_of, without_supervision
 
 TASK = "semantic segmentation"
 OWN_FILTERS = (24, 48, 96, 128, 192)
-WHOLE = 640 * 640  # pixels up to which a flexible network sees an image in one piece
 
 
 def datasets(dataset="scenes", **options):
@@ -287,58 +285,6 @@ def evaluate(
     return results.evaluated(folder, figures, figures["per_class"], message)
 
 
-def predict(
-    paths: Positional[tuple[Path, ...]],
-    *,
-    model: str = "unet",
-    resolution: int | None = None,
-    window: tuple[int, int] | None = None,
-    overlap: float = 0.25,
-    test_time_augmentation: Literal["none", "flip"] = "none",
-    opacity: float = 0.5,
-    output: Path | None = None,
-):
-    """Segments photos and videos of any size: an overlay of each, for photos the mask as indexed PNG, for videos an
-    annotated MP4, and the area of each class as CSV and JSON.
-
-    Args:
-        paths: Image files, video files, and folders of them.
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
-        resolution: Longer side, in pixels, at which the model sees an image; the mask is brought back to the image's
-            size. By default that of the images that the model was trained on, where an image is larger.
-        window: Height and width of the pieces that the model sees one after the other; by default the whole image, or
-            512 by 512 of a large one.
-        overlap: Share of a piece that the next one sees again.
-        test_time_augmentation: flip also asks the model about the mirror image, and takes the mean.
-        opacity: How much the colours of the classes cover the image, 0 to 1.
-        output: Folder for the results; by default a new one under runs/unet.
-    """
-    training.check_positive(resolution=resolution)
-    training.check_range("[0, 1]", opacity=opacity)
-    if not paths:
-        raise ValueError("no image given: name image files, video files or folders of them")
-    segmenter = Segmenter(model, window=window, overlap=overlap, flip=test_time_augmentation == "flip")
-    longest = resolution or max(segmenter.card.get("image", {}).get("size", (0, 0)))
-    folder, rows, left_out, taken = None, [], {}, set()
-    for path, source in inputs.each_picture(
-        paths, lambda path: mask_folders.read_image(path, segmenter.channels), left_out
-    ):
-        folder = folder or runs.output_folder("unet", "predict", output)
-        work = _segment_video if isinstance(source, video.Reader) else _segment_photo
-        rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, taken))
-    pictures.legend(segmenter.labels, segmenter.colours, folder / "legend.png")
-    head = ("file", "width", "height", "frames", "frames_per_second", "overlay")
-    table = [{key: row[key] for key in head} | row["area"] for row in rows]
-    results.write_predictions(folder, rows, table)
-    shown = [{"file": row["file"], **{name: f"{share:.1%}" for name, share in row["area"].items()}} for row in rows]
-    print(results.table(shown))
-    for row in rows:
-        if row["frames"]:
-            print(f"{row['file']}: {row['frames']:,} frames, {row['frames_per_second']:.1f} per second")
-    print(f"\noverlays, masks and tables are in {folder}")
-    return {"predictions": rows, **left_out, "output": folder}
-
-
 def export(
     *,
     model: str = "unet",
@@ -424,43 +370,30 @@ def export(
     }
 
 
-class Segmenter(models.TrainedModel):
-    """Any form of a trained U-Net: a uint8 image (height, width, channels) of any size to a mask of the same size.
-
-    Attributes:
-        labels: Names of the classes.
-        colours: One (red, green, blue) per class.
-        channels: Channels of the images.
-    """
+class Segmenter(segmentation.Sliding, models.TrainedModel):
+    """Any form of a trained U-Net: a uint8 image (height, width, channels) of any size to a mask of the same size."""
 
     name, task = "unet", TASK
 
     def __init__(self, model, *, card=None, window=None, overlap=0.25, flip=False):
-        training.check_range("[0, 0.9]", overlap=overlap)
         super().__init__(model, card=card)
-        self.overlap, self.flip = overlap, flip
         if not self.exported:
             if not any(layer.name == "mask" for layer in getattr(self.model, "layers", ())):
                 raise ValueError(f"{self.path} gives no mask: it is not a U-Net")
             self.model = without_supervision(self.model)
-            *fixed, self.channels = self.model.input_shape[1:]
-            self.classes, self.stride = self.model.output_shape[-1], stride_of(self.model)
+            *fixed, channels = self.model.input_shape[1:]
+            self.classes, stride = self.model.output_shape[-1], stride_of(self.model)
             self._graph = functools.lru_cache(16)(self._graph)
         else:
             shape, dtype = self.model.inputs.get("image", ((), ""))
             if len(shape) != 4 or dtype != "uint8" or self.model.metadata.get("task") != TASK:
                 raise ValueError(f"{self.path} gives no mask: its inputs are {self.model.inputs}")
-            *fixed, self.channels = shape[1:]
-            self.classes, self.stride = self.model.metadata["num_classes"], 1
-        self.fixed = None if None in fixed else tuple(fixed)
-        self.window = self.fixed or (None if window is None else tuple(window))
-        if window is not None and self.fixed and tuple(window) != self.fixed:
-            raise ValueError(f"{self.path} takes pieces of {self.fixed}, asked for {tuple(window)}")
-        if self.window and any(side < 1 or side % self.stride for side in self.window):
-            raise ValueError(f"the window must be multiples of {self.stride}, got {self.window}")
+            *fixed, channels = shape[1:]
+            self.classes, stride = self.model.metadata["num_classes"], 1
         count = max(2, self.classes)
-        self.labels = [str(label) for label in self.labels or range(count)]
-        self.colours = [tuple(colour) for colour in self.about.get("colours") or mask_folders.distinct_colours(count)]
+        colours = self.about.get("colours") or mask_folders.distinct_colours(count)
+        self.look(self.labels or range(count), colours, channels, stride)
+        self.slide(None if None in fixed else tuple(fixed), window, overlap, flip)
 
     def check_classes(self, scenes):
         """Refuses a data set with other classes than the model's.
@@ -474,50 +407,13 @@ class Segmenter(models.TrainedModel):
                 f"the data set {scenes.name} has {', '.join(scenes.class_names)}"
             )
 
-    def __call__(self, image):
-        """The class of each pixel, uint8 (height, width)."""
-        return self.probabilities(image).argmax(axis=-1).astype(np.uint8)
-
-    def probabilities(self, image):
-        """Probabilities of the classes, float32 (height, width, classes, 2 or more); of an exported model without them,
-        votes of its pieces."""
-        found = self._slide(image)
-        if self.flip:
-            found = (found + self._slide(image[:, ::-1])[:, ::-1]) / 2
-        return both(found)
-
-    def any_size(self, image, longest=None, *, up=False):
-        """The class of each pixel of an image, which the model sees at most `longest` pixels long (`up`: exactly)."""
-        return classes(self.probabilities, image, longest, up=up)
-
-    def overlay(self, image, mask, opacity=0.5):
-        """The image under the colours of its classes, uint8 (height, width, 3)."""
-        return np.uint8((1 - opacity) * image + opacity * pictures.in_colours(mask, self.colours))
-
-    def area(self, counts):
-        """Share of the image of each class, from the counts of its pixels."""
-        return {name: float(counts[index] / max(1, counts.sum())) for index, name in enumerate(self.labels)}
-
-    def _slide(self, image):
-        if image.ndim != 3 or image.shape[-1] != self.channels or image.dtype != np.uint8:
-            raise ValueError(f"an image is uint8 (height, width, {self.channels}), got {image.dtype} {image.shape}")
-        height, width = image.shape[:2]
-        window = self.window
-        if window is None:
-            window = (height, width) if height * width <= WHOLE else (512, 512)
-            window = tuple(
-                math.ceil(min(side, piece) / self.stride) * self.stride
-                for side, piece in zip((height, width), window, strict=True)
-            )
-        return by_windows(self._piece, image, window, self.overlap)
-
     def _graph(self, shape):
         """The network for one size: Keras's bilinear layer has no graph for any size."""
-        return tf.function(lambda image: self.model(image, training=False), [tf.TensorSpec((1, *shape), tf.float32)])
+        return compiled(self.model, shape)
 
-    def _piece(self, image):
+    def piece(self, image):
         if isinstance(self.model, keras.Model):
-            return self._graph(image.shape)(tf.constant(image[None] / np.float32(255))).numpy()[0]
+            return both(self._graph(image.shape)(image[None] / np.float32(255))[0])
         return of_file(self.model(image=image[None]), self.classes)
 
 
@@ -563,7 +459,7 @@ def measure(segmenter, scenes, split, folder):
     title = f"{scenes.name}, {split}: mean IoU {mean:.3f}"
     pictures.bars(iou, names, folder / "iou.png", colours=scenes.colours, title=title, xlabel="IoU")
     pictures.shares(matrix, names, folder / "confusion_matrix.png", title=f"{title}; share of the true class")
-    pictures.legend(names, scenes.colours, folder / "legend.png")
+    class_colours.legend(names, scenes.colours, folder / "legend.png")
     order = np.argsort([score for score, _ in rows])
     chosen = [order[place] for place in np.linspace(0, len(order) - 1, min(6, len(order))).round().astype(int)]
     labels = scenes.names_of(split)
@@ -592,49 +488,6 @@ def _difference(run, network, images):
     """Largest difference of the probabilities of an exported model from those of the network."""
     theirs = np.concatenate([run(image=image[None])["probabilities"] for image in images])
     return float(np.abs(theirs - network.predict(images / np.float32(255), verbose=0)).max())
-
-
-def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder, taken):
-    mask = segmenter.any_size(image, longest, up=bool(resolution))
-    overlay = inputs.free_name(folder, path, "-overlay.png", taken)
-    plots.save_image(segmenter.overlay(image, mask, opacity), overlay)
-    indexed = overlay.with_name(overlay.name.replace("-overlay", "-mask"))
-    pictures.save_indexed(mask, segmenter.colours, indexed)
-    return {
-        "file": str(path),
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "frames": 0,
-        "frames_per_second": None,
-        "overlay": str(overlay),
-        "mask": str(indexed),
-        "area": segmenter.area(np.bincount(mask.ravel(), minlength=256)),
-    }
-
-
-def _segment_video(segmenter, path, reader, longest, resolution, opacity, folder, taken):
-    overlay = inputs.free_name(folder, path, "-overlay.mp4", taken)
-    counts = np.zeros(256, np.int64)
-
-    def draw(frame, rate):
-        pixels = frame if segmenter.channels == 3 else np.asarray(Image.fromarray(frame).convert("L"))[..., None]
-        mask = segmenter.any_size(pixels, longest, up=bool(resolution))
-        np.add(counts, np.bincount(mask.ravel(), minlength=256), out=counts)
-        return pictures.with_text(segmenter.overlay(frame, mask, opacity), f"{rate:.1f} frames/s")
-
-    with reader:
-        number, rate, _ = video.annotate(reader, overlay, draw)
-    return {
-        "file": str(path),
-        "width": reader.size[0],
-        "height": reader.size[1],
-        "frames": number,
-        "frames_per_second": rate,
-        "overlay": str(overlay),
-        "mask": None,
-        "area": segmenter.area(counts),
-        "problem": reader.problem,
-    }
 
 
 def _for_all(stream, outputs):

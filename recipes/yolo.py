@@ -17,7 +17,6 @@ from typing import Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
@@ -25,6 +24,7 @@ import zoo
 from recipes import cards, checkpoints, exports, models, plots, results, runs, timing, training
 from recipes.data import boxes as box_data
 from recipes.data.splits import Split
+from recipes.forward import compiled
 from recipes.pictures import yolo as pictures
 from zoo import export as exporting
 from zoo import pretrained
@@ -338,7 +338,7 @@ def export(
     if input_size is not None:
         sized, shown = _at_size(part, input_size, dataset, split, splits=tuple(boxes.splits), data_dir=data_dir)
     # what shows int8 the range of the activations
-    representative_data, _ = box_data.letterboxed(shown.take(exports.some_of(np.arange(len(shown)), 200)))
+    representative_data, _ = box_data.letterboxed(shown.take(exports.some_of(np.arange(len(shown)), 500)))
     letterboxed, _ = box_data.letterboxed(sized.take([0]))
     expected = finder.on_image(Image.fromarray(letterboxed[0]))["scores"]
     size = list(input_size or finder.image_size)
@@ -533,10 +533,9 @@ class _Averages(keras.callbacks.Callback):
 
 
 def _compiled(model, image_size):
-    """A model as a function of uint8 images, of any count without tracing again."""
-    spec = [tf.TensorSpec((None, *image_size, 3), tf.uint8)]
-    # autograph says at length that it cannot read a lambda
-    return tf.function(lambda x: model(tf.cast(x, tf.float32) / 255.0, training=False), spec, autograph=False)
+    """A model as a function of uint8 images."""
+    run = compiled(model, (*image_size, 3))
+    return lambda images: run(images / np.float32(255))
 
 
 class Finder(models.TrainedModel):
@@ -567,7 +566,7 @@ class Finder(models.TrainedModel):
         """What the model itself gives for one image, for timing."""
         if self.exported:
             return self.model(image=image[None])
-        return keras.tree.map_structure(np.asarray, self._run(image[None]))
+        return self._run(image[None])
 
     def __call__(self, images, *, confidence=0.25, iou_threshold=IOU):
         """One dictionary "boxes" (in pixels of these images), "scores" and "classes" each; see `zoo.boxes.detect`."""
@@ -630,6 +629,7 @@ def measure(finder, split, class_names, folder=None):
     named = [{"class": name, **row} for name, row in zip(class_names, result["per_class"], strict=True)]
     figures = {
         "metrics": {name: result[name] for name in ("mAP50", "mAP50-95")},
+        "intervals": {"mAP50": metric.interval()},
         "per_class": [row for row in named if row["objects"]],
         "images_per_second": round(len(letterboxed) / seconds, 2),
     }

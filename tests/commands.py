@@ -1,6 +1,8 @@
-"""Running the command `zoo` in this process."""
+"""Running the command `zoo` in this process, or on JAX in another; what a run has learnt."""
 
+import csv
 import json
+import os
 
 from recipes.__main__ import main
 
@@ -19,3 +21,16 @@ def refused(capfd, *arguments):
     lines = [line for line in err.splitlines() if line.startswith("zoo: ")]
     assert status == 2 and len(lines) == 1 and "Traceback" not in err, err
     return lines[0]
+
+
+def jax_environment(folder):
+    """Environment of a process on JAX; what a second one computes is not compiled again but kept in `folder`."""
+    compiled = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", **compiled}
+
+
+def history(folder):
+    """The epochs of a run without their seconds."""
+    with (folder / "history.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in rows]

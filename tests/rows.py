@@ -87,7 +87,7 @@ ROWS = [
             ({"filters": ()}, "filter"),
             ({"convolutions": 0}, "convolutions=0"),
             ({"decoder_convolutions": -1}, "decoder_convolutions=-1"),
-            ({"architecture": "dncnn"}, "architecture must be classic or residual_unet"),
+            ({"architecture": "dncnn"}, "architecture must be classic, residual_unet or sub_pixel"),
             ({"weights": "imagenet"}, "weights must be None"),
         ],
     ),

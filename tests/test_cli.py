@@ -16,8 +16,8 @@ from commands import refused, run_json
 from PIL import Image
 
 import zoo
-from recipes.__main__ import _parse, main, recipes
-from recipes.benchmarks import time_to_accuracy
+from recipes.__main__ import APART, _parse, main, recipes
+from recipes.benchmarks import backends, time_to_accuracy
 from recipes.data import images
 
 IMAGES = Path(__file__).parent / "images"
@@ -49,7 +49,7 @@ def test_list(capfd):
 def test_help_of_a_verb_shows_the_arguments_of_the_recipe(capfd):
     assert main(["train", "mnist_cnn", "--help"]) == 0
     out = capfd.readouterr().out
-    assert "--learning-rate" in out and "Highest learning rate" in out and "{auto,cpu,gpu,mirrored,tpu}" in out
+    assert "--learning-rate" in out and "Highest learning rate" in out and "{auto,cpu,gpu,mirrored,tpu,hosts}" in out
 
 
 def test_json_is_one_object_and_all_else_goes_to_standard_error(tmp_path):
@@ -189,10 +189,11 @@ def test_the_documented_commands_are_understood(command):
     _, verb, *rest = command
     if verb != "list":
         recipe, *options = rest
-        apart = {"benchmark": f"recipes.benchmarks.{recipe}", "predict": f"recipes.predictions.{recipe}"}.get(verb)
+        apart = f"recipes.{APART[verb]}.{recipe}" if verb in APART else None
         there = apart and importlib.util.find_spec(apart)
         module = importlib.import_module(apart if there else f"recipes.{recipe}")
-        assert _parse(getattr(module, verb), options, "zoo") is not None
+        function = backends.of(recipe) if "--backends" in options else getattr(module, verb)
+        assert _parse(function, options, "zoo") is not None
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,9 @@ def test_the_documented_commands_are_understood(command):
         (["trian", "mnist_cnn"], ["trian", "did you mean train"]),
         (["train"], ["needs a recipe", "mnist_cnn"]),
         (["train", "mnist"], ["unknown recipe", "mnist_cnn"]),
+        (["benchmark", "unet", "--backends", "torch"], ["torch", "tensorflow", "jax"]),
+        (["benchmark", "unet", "--backends", "jax", "--epochs", "1"], ["epochs must be 2 or more", "1"]),
+        (["benchmark", "unet", "--backends", "jax", "jax"], ["different backends", "jax jax"]),
         (["sample", "mnist_cnn"], ["no verb 'sample'", "train"]),
         (["list", "--all"], ["--all"]),
         (["train", "mnist_cnn", "--epochz", "3"], ["--epochz", "--epochs"]),
@@ -251,7 +255,7 @@ def test_wrong_files_are_one_clear_line(capfd, digits_run, tmp_path, monkeypatch
         (["evaluate", "mnist_cnn", "--model", "text.keras"], ["text.keras is not a Keras model"]),
         (["evaluate", "mnist_cnn", "--model", "cut.keras"], ["cut.keras is not a Keras model"]),
         (["evaluate", "mnist_cnn", "--model", "text.tflite"], ["text.tflite is not a model"]),
-        (["evaluate", "mnist_cnn", "--model", "empty"], ["empty is not a model"]),
+        (["evaluate", "mnist_cnn", "--model", "empty"], ["empty is a folder without a model"]),
         (["evaluate", "mnist_cnn", "--model", "four.keras"], ["(20, 20, 1)", "(28, 28, 1)"]),
         (["evaluate", "mnist_cnn", "--model", "vector.keras"], ["inputs of shape (None, 7)"]),
         (["evaluate", "mnist_cnn", "--model", "map.keras"], ["outputs of shape (None, 28, 28, 10)"]),

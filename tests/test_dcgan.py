@@ -14,6 +14,7 @@ from PIL import Image
 
 import zoo
 from recipes import checkpoints, dcgan, generation, plots, training
+from recipes.samples import dcgan as drawing
 
 SHAPE = (8, 8, 3)
 EVERYTHING = {
@@ -398,7 +399,7 @@ def test_sample_in_every_form(capfd, run, tmp_path):
 
 def test_interpolation_keeps_the_ends_and_the_length():
     latents = np.random.default_rng(0).standard_normal((3, 50)).astype(np.float32)
-    way = dcgan._between(latents, 6)
+    way = drawing.between(latents, 6)
     assert way.shape == (12, 50)
     np.testing.assert_allclose(way[[0, 5, 6, 11]], latents[[0, 1, 1, 2]], atol=1e-5)
     lengths = np.linalg.norm(way[:6], axis=1)
@@ -487,7 +488,7 @@ def test_benchmark(capfd, run, tmp_path):
         (["sample", "--output", "grid.jpg"], ["grid.jpg", ".npz"]),
         (["sample", "--output", "grid.gif"], ["grid.gif", "--interpolate"]),
         (["sample", "--output", "/proc/nothing/grid.png"], ["cannot write", "/proc/nothing"]),
-        (["sample", "--model", "mnist_cnn"], ["mnist_cnn", "does not generate images"]),
+        (["sample", "--model", "mnist_cnn"], ["mnist_cnn", "not for image generation"]),
         (["sample", "--model", "lion.keras"], ["no model lion.keras", "mnist_cnn", "a run folder"]),
         (["evaluate", "--count", "1"], ["count", "1"]),
         (["evaluate", "--judge", "lion"], ["lion"]),

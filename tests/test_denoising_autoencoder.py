@@ -1,6 +1,7 @@
 """The denoiser: metrics, losses and noise against oracles, tiles without a seam, and every verb of its recipe."""
 
 import functools
+import io
 import json
 import os
 import subprocess
@@ -202,6 +203,43 @@ def test_noise_has_the_mean_and_deviation_of_its_level(kind, level, value, devia
 
 
 @pytest.mark.parametrize("numpy", [False, True])
+@pytest.mark.parametrize("value", [0.35, 0.6])
+def test_the_noise_of_a_camera_is_that_of_its_light(value, numpy):
+    """Taken back to linear light it has the variance of photons and of the read noise; the mean stays."""
+
+    def linear(pixels):
+        return ((pixels + 0.055) / 1.055) ** 2.4
+
+    noisy, light = linear(drawn("camera", 0.05, value, numpy=numpy)), linear(value)
+    assert noisy.mean() == pytest.approx(light, abs=0.002)
+    assert noisy.std() == pytest.approx(0.05 * np.sqrt(light + 0.01), rel=0.03)
+
+
+def test_jpeg_noise_is_what_a_file_does():
+    """The same to within two levels from TensorFlow's writer and Pillow's, and less of it the better the quality."""
+    from skimage.data import chelsea
+
+    clean = chelsea()[None, 40:168, 100:228]
+    losses = []
+    for quality in (10, 40, 90):
+        file = io.BytesIO()
+        Image.fromarray(clean[0]).save(file, "JPEG", quality=quality)
+        ours = noise.fixed(clean, kind="jpeg", level=quality / 100)
+        np.testing.assert_array_equal(ours[0], np.asarray(Image.open(file)))
+        share = quality / 100
+        drawn = 255 * np.asarray(noise.add(np.float32(clean / 255), [1, 2], kind="jpeg", low=share, high=share))
+        assert np.abs(drawn - ours).mean() < 2
+        losses.append(np.mean((ours / 255.0 - clean / 255.0) ** 2))
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("level", [0.3, 0, 101, 30.5, (60, 20)])
+def test_a_quality_is_a_whole_number_up_to_100(level):
+    with pytest.raises(ValueError, match=r"1 to 100|LOW HIGH"):
+        noise.level_range(level, kind="jpeg")
+
+
+@pytest.mark.parametrize("numpy", [False, True])
 def test_salt_and_pepper_hits_its_share_of_pixels(numpy):
     noisy = drawn("salt_and_pepper", 0.3, 0.6, numpy=numpy)
     assert (noisy == 0).mean() == pytest.approx(0.15, abs=0.01)
@@ -221,7 +259,11 @@ def test_noise_is_clipped_seeded_and_nothing_at_level_zero(kind):
     assert np.min(once) >= 0 and np.max(once) <= 1
     np.testing.assert_array_equal(once, noise.add(image, [3, 4], kind=kind, low=0.2, high=0.9))
     assert (once != noise.add(image, [3, 5], kind=kind, low=0.2, high=0.9)).numpy().any()
-    np.testing.assert_allclose(noise.add(image, [3, 4], kind=kind, low=0.0, high=0.0), image, atol=0.005)
+    if kind == "jpeg":  # of which 0 is no quality: the best file is close
+        smooth = np.linspace(0, 1, 4 * 16 * 16, dtype=np.float32).reshape(4, 16, 16, 1)
+        np.testing.assert_allclose(noise.add(smooth, [3, 4], kind=kind, low=1.0, high=1.0), smooth, atol=0.01)
+    else:
+        np.testing.assert_allclose(noise.add(image, [3, 4], kind=kind, low=0.0, high=0.0), image, atol=0.005)
 
 
 @pytest.mark.parametrize("kind", noise.KINDS)
@@ -540,6 +582,13 @@ def test_the_classic_code_has_the_default_network():
         (["train", "--epochs", "0"], ["epochs must be positive"]),
         (["train", "--learning-rate", "-1"], ["learning_rate must be positive"]),
         (["train", "--seed", "-1"], ["seed"]),
+        (["train", "--noise", "jpeg", "--noise-level", "0", "50"], ["quality", "1 to 100", "0"]),
+        (["train", "--task", "super_resolve"], ["no folder digits"]),
+        (["train", "--task", "super_resolve", "--noise", "jpeg"], ["super_resolve", "leave out noise"]),
+        (["train", "--task", "super_resolve", "--factor", "5"], ["factor", "5"]),
+        (["train", "--task", "super_resolve", "--factor", "3", "--crop", "64"], ["crop", "factor 3", "64"]),
+        (["evaluate", "--model", "run", "--noise", "jpeg", "--noise-level", "101"], ["quality", "101"]),
+        (["predict", "good.png", "--model", "run", "--task", "super_resolve"], ["run", "image super-resolution"]),
         (["train", "--seed", "x"], ["seed", "x"]),
         (["train", "--dataset", "./nowhere"], ["no folder ./nowhere"]),
         (["train", "--dataset", "minst"], ["minst", "mnist"]),
@@ -560,6 +609,7 @@ def test_the_classic_code_has_the_default_network():
         (["predict", "tiny.png", "--model", "run"], ["tiny.png has 9x1 pixels", "stride 2"]),
         (["predict", "good.png", "--model", "run", "--clean", "tiny.png"], ["tiny.png has 9x1", "good.png has 12x14"]),
         (["predict", "good.png", "--model", "run", "--clean", "lion.png"], ["no image lion.png"]),
+        (["predict", "good.png", "--model", "run", "--clean", "red.png"], ["red.png is coloured", "good.png is grey"]),
         (["predict", "good.png", "good.png", "--model", "run", "--clean", "good.png"], ["one image, got 2"]),
         (["export", "--model", "run", "--quantize", "int4"], ["int4"]),
         (["export", "--model", "run", "--format", "onnx", "--quantize", "int8"], ["int8", "onnx"]),
@@ -575,6 +625,7 @@ def test_wrong_input_is_one_clear_line(capfd, denoiser_run, tmp_path, monkeypatc
     Path("text.tflite").write_text("this is text")
     Image.new("L", (9, 1)).save("tiny.png")
     Image.new("L", (12, 14)).save("good.png")
+    Image.new("RGB", (12, 14), "red").save("red.png")
     if "digits.keras" in arguments:
         zoo.mnist_cnn(filters=(2,), dense_units=0).save("digits.keras")
     before = set(tmp_path.rglob("*"))

@@ -14,6 +14,7 @@ from PIL import Image
 
 import zoo
 from recipes import checkpoints, diffusion, generation, plots, training
+from recipes.samples import diffusion as drawing
 from zoo import export, samplers
 
 SHAPE = (8, 8, 3)
@@ -683,7 +684,7 @@ def test_a_folder_without_classes(image_folder, tmp_path):
     pixels, labels = generator(2, seed=0, steps=4, sampler="ddim", guidance_scale=1.0)
     assert pixels.shape == (2, 16, 16, 3) and labels is None
     with pytest.raises(ValueError, match="needs a model with classes"):
-        diffusion.sample(model=str(tmp_path / "run"), steps=4, guidance_scale=2.0, output=tmp_path / "x.png")
+        drawing.sample(model=str(tmp_path / "run"), steps=4, guidance_scale=2.0, output=tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
 
 
@@ -803,10 +804,12 @@ def test_benchmark(capfd, run, tmp_path):
         (["sample", "--steps", "61"], ["steps must be 1 to 60", "got 61"]),
         (["sample", "--steps", "4", "--label", "12"], ["'12'", "0, 1, 2"]),
         (["sample", "--steps", "4", "--count", "0"], ["count", "got 0"]),
+        (["sample", "--steps", "4", "--guidance-scale", "nan"], ["guidance_scale", "[0, inf)", "nan"]),
+        (["sample", "--model", "diffusion", "--guidance-scale", "nan"], ["guidance_scale", "[0, inf)", "nan"]),
         (["sample", "--steps", "4", "--sampler", "euler"], ["euler"]),
         (["sample", "--steps", "4", "--output", "a.gif"], ["--trajectory"]),
         (["sample", "--steps", "4", "--output", "a.jpg"], [".npz", "a.jpg"]),
-        (["sample", "--model", "mnist_cnn"], ["not a diffusion model"]),
+        (["sample", "--model", "mnist_cnn"], ["not for image generation"]),
         (["sample", "--model", "nowhere.keras"], ["nowhere.keras"]),
         (["predict"], ["no image"]),
         (["predict", "images/five.png"], ["--mask"]),

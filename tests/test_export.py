@@ -279,11 +279,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_published_detector_from_python_is_the_file_of_the_command_line(capfd, tmp_path):
-    path = export.export(zoo.load("yolo_everyday"), tmp_path / "python.tflite")
-    status, _, _ = run_json(capfd, "export", "yolo", "--output", tmp_path / "command")
+    path = export.export(zoo.load("yolo_scenes"), tmp_path / "python.tflite")
+    status, _, _ = run_json(capfd, "export", "yolo", "--model", "yolo_scenes", "--output", tmp_path / "command")
     assert status == 0 and (tmp_path / "command" / "model.tflite").read_bytes() == path.read_bytes()
     found = zoo.predict(path, np.full((90, 120, 3), 200, np.uint8))
-    assert found.class_names[:2] == ("person", "bicycle")
+    assert found.class_names == ("animal", "car", "person")
 
 
 @pytest.mark.parametrize("name", ["mnist_cnn", "unet_scenes", "alexnet", "denoising_autoencoder"])
@@ -296,15 +296,17 @@ def test_a_published_model_from_python_answers_as_its_phone_file(name, tmp_path)
     elif name == "unet_scenes":
         assert file.class_names == phone.class_names and (file.mask == phone.mask).mean() > 0.9
     elif name == "alexnet":
-        np.testing.assert_allclose(list(file.cast.values()), list(phone.cast.values()), atol=3)
+        # of 255; eight bits say least of an image that is no photo
+        np.testing.assert_allclose(list(file.cast.values()), list(phone.cast.values()), atol=5)
     else:
         np.testing.assert_allclose(np.asarray(file.image, float), np.asarray(phone.image, float), atol=25)
 
 
 def test_a_model_of_open_size_needs_one(tmp_path):
-    model = zoo.load("denoising_photos")
+    model = zoo.unet((None, None, 3), filters=(4, 8))
     with pytest.raises(ValueError, match=r"size of this model is open: say one, such as input_shape=\(256, 256, 3\)"):
         export.export(model, tmp_path / "model.tflite")
+    model = zoo.load("denoising_photos")  # which goes over a photo tile by tile, of 256 x 256 where nothing is said
     with pytest.raises(ValueError, match=r"\(height, width, 3\) for this model, got \(64, 64\)"):
         export.export(model, tmp_path / "model.tflite", input_shape=(64, 64))
     path = export.export(model, tmp_path / "model.tflite", input_shape=(64, 64, 3))

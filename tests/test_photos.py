@@ -1,15 +1,19 @@
 """The denoiser for photos: its network, parts cut out of photos, whole photos measured, tiles exported."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
-from commands import run_json
+from commands import refused, run_json
 from PIL import Image
 
 import zoo
 from recipes import denoising_autoencoder as recipe
-from recipes.data import crops, noise
+from recipes import enlarging
+from recipes.data import crops, noise, reduction
 from zoo.denoising_autoencoder import resized
+from zoo.tiles import by_tiles
 
 NETWORK = {"architecture": "residual_unet", "filters": (8, 12), "blocks": 1}
 
@@ -60,7 +64,7 @@ def test_the_network_begins_with_the_image_and_scales_with_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"architecture": "dncnn"}, "architecture must be classic or residual_unet, got 'dncnn'"),
+        ({"architecture": "dncnn"}, "architecture must be classic, residual_unet or sub_pixel, got 'dncnn'"),
         ({"blocks": (1, 2, 3)}, "one number or one per level"),
         ({"blocks": 0}, "1 or more"),
         ({"input_shape": (30, 30, 3)}, "multiples of the stride 4"),
@@ -74,8 +78,9 @@ def test_wrong_arguments(options, message):
 def test_parts_are_parts_of_the_photos_and_repeat():
     photos = [np.arange(20 * 30 * 3, dtype=np.int64).reshape(20, 30, 3) % 251, photo(9, 40)]
     photos = [np.uint8(one) for one in photos]
+    slightly = functools.partial(noise.add, kind="gaussian", low=0.0, high=0.01)
     sizes = {"batch_size": 6, "steps": 4, "epochs": 3, "seed": 5}
-    options = {"crop": (8, 8), "crops_per_photo": 12, "kind": "gaussian", "low": 0.0, "high": 0.01} | sizes
+    options = {"crop": (8, 8), "crops_per_photo": 12, "degrade": slightly} | sizes
     whole = [(np.asarray(x), np.asarray(y)) for x, y in crops.training_batches(photos, **options)]
     again = [np.asarray(x) for x, _ in crops.training_batches(photos, **options, first_epoch=2)]
     assert len(whole) == 12
@@ -131,7 +136,7 @@ def test_exported_tiles_restore_photos(quantize, photo_run, folder, capfd, tmp_p
     loss = answer["metrics"]["psnr"] - entry["metrics"]["psnr"]
     assert status == 0 and loss < (0.05 if quantize == "none" else 0.6)
     exported = recipe.Restorer(tmp_path / entry["file"])
-    assert exported.input_shape == (256, 256, 3) and exported.overlaps == 2
+    assert exported.input_shape == (256, 256, 3) and exported.overlaps == 1
 
 
 def test_resumes_to_the_same_weights(folder, tmp_path, monkeypatch):
@@ -181,3 +186,123 @@ def test_the_published_model_restores_a_photo_that_ships_here():
     noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
     figures = recipe.quality(clean, recipe.Restorer("denoising_photos")(noisy))
     assert figures["psnr"] > recipe.quality(clean, noisy)["psnr"] + 10
+
+
+# Super-resolution
+
+
+@pytest.fixture(scope="module")
+def enlarging_run(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("enlarging")
+    options = {"crop": 32, "crops_per_photo": 64, "loss": "l1", "filters": (12,), "blocks": (1,), "batch_size": 16}
+    answer = recipe.train(
+        task="super_resolve", factor=2, dataset=str(folder), epochs=4, learning_rate=4e-3, output=output, **options
+    )
+    return output, answer
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_the_network_that_enlarges_begins_with_each_pixel_repeated(factor):
+    model = zoo.denoising_autoencoder((None, None, 3), architecture="sub_pixel", filters=(8,), blocks=2, factor=factor)
+    images = np.random.default_rng(0).random((2, 9, 14, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(images), images.repeat(factor, 1).repeat(factor, 2), atol=1e-6)
+    with pytest.raises(ValueError, match="factor of 2, 3 or 4"):
+        zoo.denoising_autoencoder(architecture="sub_pixel", filters=(8,), factor=5)
+
+
+def test_training_reduces_as_the_test_pairs_are_reduced():
+    """TensorFlow's and Pillow's antialiased bicubic interpolation; Pillow rounds and clips between rows and columns."""
+    clean = photo(48, 96)
+    ours = reduction.in_training(clean[None] / np.float32(255), None, factor=3)[0] * 255
+    gap = np.abs(np.asarray(ours) - reduction.fixed([clean], 3)[0])
+    assert np.quantile(gap, 0.98) <= 2.01 and gap.mean() < 0.3
+
+
+def test_the_luma_is_that_of_the_standard():
+    """White, black and the primaries of ITU-R BT.601 in eight bits, and the border is cut off."""
+    colours = np.uint8([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
+    photos = np.broadcast_to(colours[:, None, None], (5, 6, 8, 3))
+    found = [enlarging.luma(one, 2) for one in photos]
+    assert found[0].shape == (2, 4, 1)
+    np.testing.assert_allclose([one[0, 0, 0] for one in found], [235, 16, 81.48, 144.55, 40.97], atol=0.01)
+
+
+def test_enlarged_photos_are_measured_beside_interpolation(enlarging_run, folder, capfd, tmp_path):
+    output, answer = enlarging_run
+    assert answer["metrics"]["psnr"] > answer["baselines"]["nearest"]["psnr"] + 0.5
+    command = ("evaluate", "denoising_autoencoder", "--model", output, "--dataset", folder, "--output", tmp_path)
+    status, found, _ = run_json(capfd, *command)
+    assert status == 0 and found["noise"] == {"kind": "reduced", "factor": 2}
+    assert found["metrics"]["psnr"] == pytest.approx(answer["metrics"]["psnr"], abs=1e-4)
+    values = []
+    for number in range(2):  # Pillow's bicubic there and back, by hand
+        clean = Image.open(folder / "val" / f"{number}.png")
+        clean = clean.crop((0, 0, clean.width // 2 * 2, clean.height // 2 * 2))
+        small = clean.resize((clean.width // 2, clean.height // 2), Image.Resampling.BICUBIC)
+        both = [
+            np.asarray(one, float)[2:-2, 2:-2] for one in (clean, small.resize(clean.size, Image.Resampling.BICUBIC))
+        ]
+        ours, theirs = (one @ [65.481, 128.553, 24.966] / 255 + 16 for one in both)
+        values.append(10 * np.log10(255**2 / np.mean((ours - theirs) ** 2)))
+    assert found["baselines"]["bicubic"]["psnr"] == pytest.approx(np.mean(values), abs=1e-3)
+    line = refused(capfd, *command[:6], "--noise-level", 25)
+    assert "enlarges photos: leave out noise" in line
+
+
+def test_an_exported_file_enlarges_photos_of_any_size(enlarging_run, folder, capfd, tmp_path):
+    output = enlarging_run[0]
+    command = ("export", "denoising_autoencoder", "--model", output, "--dataset", folder, "--output", tmp_path)
+    status, answer, _ = run_json(capfd, *command)
+    (entry,) = answer["files"]
+    assert status == 0 and answer["metrics"]["psnr"] - entry["metrics"]["psnr"] < 0.05
+    image = photo(150, 170, 7)
+    whole = recipe.Restorer(output).any_size(image)
+    tiles = np.asarray(zoo.Predictor(tmp_path / entry["file"])(image).image)
+    assert tiles.shape == (300, 340, 3) and np.abs(tiles.astype(int) - whole).mean() < 0.5
+    Image.fromarray(image).save(tmp_path / "small.png")
+    options = ("--task", "super_resolve", "--model", tmp_path / entry["file"], "--output", tmp_path / "predicted")
+    status, answer, _ = run_json(capfd, "predict", "denoising_autoencoder", tmp_path / "small.png", *options)
+    assert status == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "predicted/small-x2.png")), tiles)
+    line = refused(capfd, "predict", "denoising_autoencoder", tmp_path / "small.png", *options[2:4])
+    assert "is not for image denoising: it is for image super-resolution" in line
+
+
+@pytest.mark.parametrize("size", [(40, 500), (257, 30), (300, 310)])
+def test_tiles_of_a_network_that_enlarges(size):
+    image = np.random.default_rng(1).integers(0, 255, (*size, 1)).astype(np.uint8)
+    told = []
+    found = by_tiles(
+        lambda batch: batch.repeat(3, 1).repeat(3, 2),
+        image,
+        (64, 64),
+        2,
+        factor=3,
+        progress=lambda *two: told.append(two),
+    )
+    np.testing.assert_array_equal(found, image.repeat(3, 0).repeat(3, 1))
+    assert told[-1][0] == told[-1][1]
+
+
+def test_a_photo_is_restored_by_the_model_for_photos(capfd, tmp_path):
+    Image.fromarray(photo(120, 130)).save(tmp_path / "photo.png")
+    status, _, told = run_json(
+        capfd, "predict", "denoising_autoencoder", tmp_path / "photo.png", "--output", tmp_path / "out"
+    )
+    assert status == 0 and "denoising_photos is taken" in told
+
+
+def test_the_benchmark_of_a_photo_network(enlarging_run, folder, capfd, tmp_path, monkeypatch):
+    from recipes.benchmarks import photo_restoration
+
+    monkeypatch.setattr(photo_restoration, "LARGE", (400, 500))
+    assert recipe.export(model=str(enlarging_run[0]), dataset=str(folder), output=enlarging_run[0])["files"]
+    capfd.readouterr()
+    status, answer, told = run_json(
+        capfd, "benchmark", "denoising_autoencoder", "--model", enlarging_run[0], "--dataset", folder,
+        "--rounds", 1, "--images", 32, "--output", tmp_path,
+    )  # fmt: skip
+    assert status == 0, told
+    assert answer["images_per_second"]["ours / damaged once"] > 0
+    assert {"1 thread", "2 threads", "bicubic"} <= set(answer["seconds_per_megapixel"])
+    assert 5e7 < answer["photo_of_24_megapixels"]["bytes"] < 1.5e9

@@ -224,11 +224,21 @@ def test_the_keras_model_answers_like_its_file(photo, tmp_path):
         zoo.Predictor("mnist_cnn", backend="torch")
 
 
+@pytest.mark.parametrize("wrong", [{"guidance_scale": float("nan")}, {"guidance_scale": -1.0}, {"count": 0}])
+def test_what_no_image_can_be_made_of_is_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"{name} must be . or more, got {value}"):
+        zoo.Predictor("diffusion").generate(**{"count": 1} | wrong)
+
+
 def test_what_is_no_model_of_photos_is_refused(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'yolo_scenes'"):
         zoo.Predictor("yolo_scene")
     with pytest.raises(ValueError, match=r"confidence must be in \[0, 1\], got 2"):
         zoo.Predictor("yolo_scenes", confidence=2)
+    (tmp_path / "interrupted").mkdir()
+    with pytest.raises(ValueError, match="interrupted is a folder without a model"):
+        zoo.Predictor(tmp_path / "interrupted")
     (tmp_path / "a.tflite").write_text("no model")
     with pytest.raises(ValueError, match="is not a model that can be run"):
         zoo.Predictor(tmp_path / "a.tflite")
@@ -277,6 +287,16 @@ def test_the_bare_installation_predicts_and_names_the_extra_for_the_rest(photo, 
         digit = ROOT / "tests" / "images" / "five.png"
         said = without_extras(command, "predict", recipe, digit, "--output", tmp_path / recipe)
         assert "status 0" in said and (tmp_path / recipe / "predictions.png").is_file()
+    for recipe, model in (("unet", "unet_scenes"), ("image_classifier", "image_classifier")):
+        arguments = ("predict", recipe, tmp_path / "photo.png", "--model", model, "--output", tmp_path / recipe)
+        assert "status 0" in without_extras(command, *arguments)
+    for recipe in ("dcgan", "diffusion"):
+        arguments = ("sample", recipe, "--count", "3", "--seed", "4", "--output", tmp_path / f"{recipe}.npz")
+        assert "status 0" in without_extras(command, *arguments)
+        with np.load(tmp_path / f"{recipe}.npz") as drawn:
+            np.testing.assert_array_equal(drawn["images"], zoo.Predictor(recipe).generate(3, seed=4).images)
+    said = without_extras(command, "predict", "spectrogram_cnn", ROOT / "web" / "examples" / "siren.wav")
+    assert "status 2" in said and "this needs matplotlib: pip install 'image-zoo[train]'" in said
     for arguments in (["train", "mnist_cnn"], ["export", "yolo"]):
         said = without_extras(command, *arguments)
         assert "status 2" in said and "this needs tensorflow: pip install 'image-zoo[train]'" in said
@@ -326,7 +346,8 @@ def test_what_the_model_does_not_know_is_told_once(photo, capfd):
 def test_the_command_line_says_so_too(photo, tmp_path, capfd):
     photo.save(tmp_path / "photo.png")
     for recipe, words in (("mnist_cnn", "knows single digits"), ("denoising_autoencoder", "ten digits of MNIST")):
-        status, _, err = run_json(capfd, "predict", recipe, tmp_path / "photo.png", "--output", tmp_path / recipe)
+        command = ("predict", recipe, tmp_path / "photo.png", "--model", recipe, "--output", tmp_path / recipe)
+        status, _, err = run_json(capfd, *command)
         assert status == 0 and err.count("photo.png looks like a photo: the model ") == 1 and words in err
 
 
@@ -342,3 +363,32 @@ def test_the_frames_of_a_film_one_by_one(photo, tmp_path):
     assert [one.detections for one in predictor.stream([photo])] == [predictor(photo).detections]
     with pytest.raises(ValueError, match=r"there is no video nothing\.mp4"):
         next(predictor.stream("nothing.mp4"))
+
+
+@pytest.mark.parametrize("name", ["spectrogram_cnn", "spectrogram_cnn_sounds"])
+def test_the_files_for_browsers_hear_the_same(name):
+    """They take the same samples as 32-bit integers."""
+    siren = Path(__file__).parent.parent / "web" / "examples" / "siren.wav"
+    folder = Path(zoo.pretrained.directory(), name)
+    phone, web = (zoo.predict(folder / file, siren) for file in ("model.tflite", "model_web.tflite"))
+    assert web.label == phone.label and len(web.timeline) == len(phone.timeline)
+    np.testing.assert_allclose(list(web.probabilities.values()), list(phone.probabilities.values()), atol=0.02)
+
+
+def test_a_tilted_photo_is_straightened(tmp_path):
+    """By a network that says the same angle of everything."""
+    model = zoo.alexnet_regressor("angle", input_shape=(67, 67, 3), width=0.05, pooling="statistics", units=4)
+    model.get_layer("angle_dense").set_weights([np.zeros((4, 1)), np.float32([7.0])])
+    metadata = {"task": "image regression", "target": {"kind": "angle", "outputs": ["angle"]}}
+    endpoints = zoo.export.cast_endpoint(model, "angle")
+    path = zoo.export.export(model, tmp_path / "m.tflite", metadata=metadata, endpoints=endpoints)
+    photo = data.chelsea()
+    found = zoo.predict(path, photo)
+    assert found.angle == pytest.approx(7, abs=1e-4)
+    wanted = Image.fromarray(photo).rotate(-7, Image.Resampling.BICUBIC)
+    upper = (wanted.height - found.image.height) // 2
+    left = (wanted.width - found.image.width) // 2
+    middle = np.asarray(wanted)[upper : upper + found.image.height, left : left + found.image.width]
+    assert np.abs(np.int16(middle) - np.asarray(found.image)).mean() < 1
+    assert np.asarray(zoo.predict(path, np.full_like(photo, 255)).image).min() > 250  # no black corner
+    assert found.to_dict() == {"angle": found.angle} and found.plot() is found.image

@@ -1,5 +1,6 @@
 """Published models: whole, as small and as good as their cards say, and refused when damaged."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from commands import refused, run_json
 
 import zoo
 from recipes import mnist_cnn
 from zoo import export, pretrained
 
 ROOT = Path(__file__).parent.parent
+IMAGES = Path(__file__).parent / "images"
 NAMES = pretrained.names()
 
 
@@ -24,7 +27,8 @@ def test_published_model_is_what_its_card_says(name):
     card = pretrained.card(name)
     model = zoo.load(name)
     assert isinstance(model, keras.Model) and model.count_params() == card["parameters"]
-    assert {entry["file"] for entry in card["files"]} == {"model.keras", "model.tflite"}
+    browsers = {"model_web.tflite"} if card["builder"] == "spectrogram_cnn" else set()
+    assert {entry["file"] for entry in card["files"]} == {"model.keras", "model.tflite"} | browsers
     for entry in card["files"]:
         path = pretrained.file(name, entry["file"])
         assert path.stat().st_size == entry["bytes"]
@@ -124,3 +128,20 @@ def test_a_model_is_compiled_as_it_was_trained_or_it_is_said_that_it_cannot(tmp_
     assert zoo.load(tmp_path / "compiled.keras", compile=True).compiled
     with pytest.raises(ValueError, match=r"bare.keras does not say how it was trained"):
         zoo.load(tmp_path / "bare.keras", compile=True)
+
+
+def test_a_folder_named_like_a_published_model_is_not_taken_for_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    options = ["--epochs", "1", "--filters", "4", "8", "--convolutions", "1"]
+    status, answer, _ = run_json(capfd, "train", "mnist_cnn", *options, "--output", "mnist_cnn")
+    card = json.loads(Path("mnist_cnn/card.json").read_text())
+    own = mnist_cnn.evaluate(model="./mnist_cnn", dataset="digits", output=tmp_path / "own")
+    assert status == 0 and card["metrics"] == own["metrics"] == answer["metrics"]
+    assert own["metrics"]["accuracy"] < 0.9  # of one epoch: the published one has 0.99
+    for command in (["evaluate", "mnist_cnn"], ["predict", "mnist_cnn", str(IMAGES / "three.png")]):
+        words = "mnist_cnn is a published model, and there is a folder of that name here: ./mnist_cnn means the folder"
+        assert words in refused(capfd, *command, "--output", "out")
+    with pytest.raises(ValueError, match=r"\./mnist_cnn means the folder"):
+        zoo.load("mnist_cnn")
+    monkeypatch.chdir(pretrained.directory())  # the folder is the published one
+    assert zoo.load("mnist_cnn").count_params() > 50_000

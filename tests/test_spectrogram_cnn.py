@@ -22,8 +22,10 @@ from recipes import plots, timing, training
 from recipes import spectrogram_cnn as recipe
 from recipes.benchmarks import spectrogram_cnn as benchmarks
 from recipes.data import audio, synthesis
+from recipes.predictions import spectrogram_cnn as predictions
 from zoo import pretrained, waveforms
-from zoo.spectrogram_cnn import SpecAugment, Spectrogram, mel_matrix, power_spectrogram
+from zoo.spectrogram_cnn import SpecAugment, Spectrogram, power_spectrogram
+from zoo.waveforms import mel_matrix
 
 ROOT = Path(__file__).parent.parent
 RATE = 8000
@@ -97,6 +99,26 @@ def test_power_against_tensorflow_and_scipy(window, stride):
         found[..., inner], 2 * by_scipy.swapaxes(1, 2)[..., inner], rtol=1e-5, atol=2e-7 * found.max()
     )
     np.testing.assert_allclose(found, power_spectrogram(waveforms, window, stride, by_matrix=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(("stride", "mel_bins"), [(128, None), (100, 40)])
+def test_the_spectrogram_without_keras_is_that_of_the_layer(stride, mel_bins):
+    layer = Spectrogram(RATE, 256, stride, mel_bins)
+    for waveform in [*chirp_and_noise(), np.zeros(2000, np.float32), 1e-4 * chirp_and_noise()[0]]:
+        expected = np.asarray(layer(waveform[None]))[0, ..., 0]
+        found = waveforms.spectrogram(waveform, RATE, 256, stride, mel_bins)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert len(waveforms.frequencies(RATE, 256, mel_bins)) == found.shape[1]
+    assert waveforms.spectrogram(np.zeros(5, np.float32), RATE, 256, stride).shape == (1, 129)
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(8000, 8000), (3001, 16_000), (70_000, 8000), (5, 8000)])
+def test_the_spectrum_of_a_sound_against_scipy(samples, rate):
+    waveform = np.random.default_rng(0).normal(0.05, 0.1, samples).astype(np.float32)
+    hertz, decibels = predictions.spectrum(waveform, rate)
+    expected = signal.welch(waveform, rate, nperseg=min(samples, 4 * rate), scaling="spectrum")
+    np.testing.assert_allclose(hertz, expected[0])
+    np.testing.assert_allclose(10 ** (decibels / 10), 2 * expected[1], rtol=1e-4, atol=1e-11)
 
 
 def test_a_sine_of_full_scale_has_power_one():
@@ -224,9 +246,9 @@ def test_synthesised_sounds(rate):
     assert np.abs(by_class["silence"]).max() < 0.01
     assert all(loudest_frequency(sound, rate) < 400 for sound in by_class["thunder"])
     assert all(loudest_frequency(sound, rate) > 1000 for sound in by_class["chirp"])
-    harmonics = [len(recipe.strongest_frequencies(sound, rate, 40)) for sound in by_class["chord"]]
+    harmonics = [len(predictions.strongest_frequencies(sound, rate, 40)) for sound in by_class["chord"]]
     assert np.median(harmonics) > np.median(
-        [len(recipe.strongest_frequencies(sound, rate, 40)) for sound in by_class["piano"]]
+        [len(predictions.strongest_frequencies(sound, rate, 40)) for sound in by_class["piano"]]
     )
 
 
@@ -613,13 +635,6 @@ def test_benchmark(capfd, sound_run, tmp_path, monkeypatch):
     assert answer["real_time_factor"] == {"saved_model": 250.0, "tflite int8, 1 thread": 2000.0}
 
 
-def test_the_benchmarks_spectrograms_are_the_models():
-    settings = {"sample_rate": RATE, "window": 256, "stride": 128, "mel_bins": 40}
-    waveform = chirp_and_noise()[0]
-    expected = np.asarray(Spectrogram(**settings)(waveform[None]))[0, ..., 0]
-    np.testing.assert_allclose(benchmarks._numpy_spectrogram(waveform, settings), expected, atol=2e-3)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -711,7 +726,8 @@ def test_published_card_meets_the_target():
     assert set(folds["accuracy"]) == {"george", "jackson", "nicolas", "theo", "yweweler"}
     assert folds["mean"] == pytest.approx(np.mean(list(folds["accuracy"].values())))
     assert folds["mean"] >= 0.92
-    keras_file, int8_file = card["files"]
+    keras_file, int8_file, web_file = card["files"]
+    assert web_file["metrics"] == int8_file["metrics"]
     assert int8_file["quantize"] == "int8" and int8_file["bytes"] <= 150_000
     assert abs(keras_file["metrics"]["accuracy"] - int8_file["metrics"]["accuracy"]) <= 0.005
     assert int8_file["real_time_factor"] > 100

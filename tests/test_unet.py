@@ -18,7 +18,7 @@ import zoo
 from recipes import plots, timing
 from recipes import unet as recipe
 from recipes.data import masks, road_scenes, video
-from recipes.pictures import unet as pictures
+from recipes.pictures import class_colours
 from zoo import export, pretrained
 from zoo.losses import Segmentation
 from zoo.metrics import MeanIoU, boundary_f1, intersection_over_union, label_confusion
@@ -48,7 +48,7 @@ def scene_run(few_scenes, tmp_path_factory):
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    for name in ("masks", "bars", "shares", "legend"):
+    for name in ("masks", "bars", "shares"):
         monkeypatch.setattr(recipe.pictures, name, lambda *arguments, **options: None)
     monkeypatch.setattr(plots, "curves", lambda *arguments, **options: None)
 
@@ -598,12 +598,12 @@ def test_prediction_of_photos_of_any_size_and_of_a_video(scene_run, tmp_path, ca
 def test_overlay_and_indexed_mask(tmp_path):
     mask = np.uint8([[0, 1], [2, 255]])
     colours = [(10, 20, 30), (200, 0, 0), (0, 0, 255)]
-    pictures.save_indexed(mask, colours, tmp_path / "mask.png")
+    class_colours.save_indexed(mask, colours, tmp_path / "mask.png")
     with Image.open(tmp_path / "mask.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), mask)
         assert picture.convert("RGB").getpixel((1, 0)) == (200, 0, 0)
-    assert pictures.in_colours(mask, colours)[1, 1].tolist() == [0, 0, 0]
-    text = pictures.with_text(np.full((48, 96, 3), 128, np.uint8), "12.5 frames/s")
+    assert class_colours.in_colours(mask, colours)[1, 1].tolist() == [0, 0, 0]
+    text = class_colours.with_text(np.full((48, 96, 3), 128, np.uint8), "12.5 frames/s")
     assert (text[:3, :3] == 0).all() and (text[-10:] == 128).all() and text.max() > 200
 
 

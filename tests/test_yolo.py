@@ -199,11 +199,11 @@ def learnt(shapes, tmp_path_factory):
     pages, boxes = data.letterboxed(split)
     x, y = np.concatenate([pages, pages[:1] * 0 + data.GREY]) / np.float32(255), data.pad([*boxes, boxes[0][:0]], 3)
     model = zoo.yolo((96, 96, 3), 2, size=(0.1, 0.2))
-    schedule = keras.optimizers.schedules.CosineDecay(0.01, 200)
+    schedule = keras.optimizers.schedules.CosineDecay(0.01, 300)
     model.compile(keras.optimizers.Adam(schedule), loss=Detection((96, 96)), jit_compile=False)
     model.optimizer.build(model.trainable_variables)  # or the step is traced twice
     stream = tf.data.Dataset.from_tensors((x, y))
-    first, _ = (model.fit(stream.repeat(n), shuffle=False, verbose=0).history["loss"][0] for n in (1, 199))
+    first, _ = (model.fit(stream.repeat(n), shuffle=False, verbose=0).history["loss"][0] for n in (1, 299))
     folder = tmp_path_factory.mktemp("learnt")
     model.save(folder / "model.keras")
     (folder / "card.json").write_text(json.dumps({"name": "yolo", "dataset": {"classes": ["disc", "square"]}}))
@@ -382,6 +382,27 @@ def by_pycocotools(targets, detections, classes, capfd):
     evaluation.summarize()
     capfd.readouterr()
     return evaluation.stats, evaluation.eval["precision"][:, :, :, 0, 2]  # all areas, 100 detections
+
+
+def test_the_interval_of_a_mean_average_precision_is_that_of_images_drawn_anew():
+    scenes = [random_scene(np.random.default_rng(seed)) for seed in range(12)]
+    detections = [one for scene in scenes for one in scene[1]]
+    random = np.random.default_rng(0)
+    for one in detections:  # the order of equals would differ
+        one["scores"] = one["scores"] + random.random(len(one["scores"])) / 1000
+    whole = MeanAveragePrecision(3)
+    for targets, found in scenes:
+        whole.update_state(targets, found)
+    targets = [one for scene in scenes for one in scene[0]]
+    values = []
+    for times in np.random.default_rng(0).multinomial(len(targets), np.full(len(targets), 1 / len(targets)), 40):
+        drawn = MeanAveragePrecision(3)
+        chosen = np.repeat(np.arange(len(targets)), times)
+        drawn.update_state([targets[index] for index in chosen], [detections[index] for index in chosen])
+        values.append(drawn.result()["mAP50"])
+    np.testing.assert_allclose(whole.interval(rounds=40), np.quantile(values, (0.025, 0.975)))
+    low, high = whole.interval()
+    assert low < whole.result()["mAP50"] < high
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -11,10 +11,14 @@ scales every layer but the last, so that there is one for a phone.
 Deviation: instead of the mean image of 2012, both subtract the mean colour of ImageNet and divide by its deviation.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 from keras import Input, Model, layers, ops
 
 from zoo import backbones, checkpoints, pretrained
+from zoo.kinds import File, Shape
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pixels of ImageNet, by channel
 FILTERS = {"grouped": (96, 256, 384, 384, 256), "single": (64, 192, 384, 256, 256)}
@@ -35,17 +39,17 @@ LAYERS = {  # of torchvision's checkpoint
 
 
 def alexnet(
-    input_shape=(227, 227, 3),
-    num_classes=1000,
+    input_shape: Shape = (227, 227, 3),
+    num_classes: int = 1000,
     *,
-    variant="grouped",
-    include_top=True,
-    classifier_activation="softmax",
-    width=1.0,
-    dropout=0.5,
-    weights=None,
-    name="alexnet",
-):
+    variant: Literal["grouped", "single"] = "grouped",
+    include_top: bool = True,
+    classifier_activation: str | None = "softmax",
+    width: float = 1.0,
+    dropout: float = 0.5,
+    weights: File | None = None,
+    name: str = "alexnet",
+) -> keras.Model:
     """Builds AlexNet.
 
     Input:  "image", float32 (batch, height, width, 3) in [0, 1].
@@ -93,21 +97,21 @@ def alexnet(
 
 
 def alexnet_regressor(
-    outputs=("red", "green", "blue"),
+    outputs: Sequence[str] = ("red", "green", "blue"),
     *,
-    input_shape=(227, 227, 3),
-    backbone="alexnet",
-    variant="single",
-    width=1.0,
-    pooling="flatten",
-    units=None,
-    dropout=0.5,
-    scale=1.0,
-    offset=0.0,
-    weights=None,
-    freeze_until=None,
-    name="alexnet_regressor",
-):
+    input_shape: Shape = (227, 227, 3),
+    backbone: str = "alexnet",
+    variant: Literal["grouped", "single"] = "single",
+    width: float = 1.0,
+    pooling: Literal["flatten", "average_max", "statistics"] = "flatten",
+    units: int | None = None,
+    dropout: float = 0.5,
+    scale: float | Sequence[float] = 1.0,
+    offset: float | Sequence[float] = 0.0,
+    weights: File | None = None,
+    freeze_until: str | None = None,
+    name: str = "alexnet_regressor",
+) -> keras.Model:
     """Builds a network that looks at an image and gives numbers: AlexNet with another last layer.
 
     Input:  "image", float32 (batch, height, width, 3) in [0, 1].

@@ -7,12 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.kinds import Array, Tensor
 from zoo.suppression import IOU, choose, non_maximum_suppression  # noqa: F401 - also asked for here
 
 STRIDES = (8, 16, 32)  # pixels from one point to the next on each of the three grids
 
 
-def anchors(image_size, strides=STRIDES):
+def anchors(image_size: tuple[int, int], strides: tuple[int, ...] = STRIDES) -> tuple[Array, Array]:
     """The points of which each may see one object: float32 (points, 2), x and y in pixels, and (points,), strides.
 
     Args:
@@ -28,7 +29,7 @@ def anchors(image_size, strides=STRIDES):
     return np.float32(np.concatenate(points)), np.float32(np.concatenate(steps))
 
 
-def decode(logits, image_size):
+def decode(logits: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Boxes of the output "boxes" of a detector: each side is where its distribution expects it.
 
     Args:
@@ -48,13 +49,13 @@ def decode(logits, image_size):
     return ops.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
 
 
-def iou(boxes, others):
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Intersection over union of boxes (..., 4), broadcast against each other; 0 for boxes without area."""
     inner, union = _overlap(boxes, others)
     return inner / ops.maximum(union, 1e-7)
 
 
-def complete_iou(boxes, others):
+def complete_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """IoU less a penalty for distant centres and for unlike proportions, in (-1.5, 1]; broadcast like `iou`.
 
     No gradient flows through the weight of the proportions.
@@ -88,7 +89,14 @@ def _angle(boxes):
     return ops.arctan((boxes[..., 2] - boxes[..., 0]) / ops.maximum(boxes[..., 3] - boxes[..., 1], 1e-7))
 
 
-def detect(outputs, image_size, *, confidence=0.25, iou_threshold=IOU, max_detections=300):
+def detect(
+    outputs: dict[str, Tensor],
+    image_size: tuple[int, int],
+    *,
+    confidence: float = 0.25,
+    iou_threshold: float = IOU,
+    max_detections: int = 300,
+) -> list[dict[str, Array]]:
     """Final detections of a batch, from the two outputs of a detector.
 
     Args:

@@ -4,12 +4,16 @@ A cast is three numbers, red, green and blue. "shift" is added to the channels, 
 60 of 255); "gains" multiplies them, 1 changes nothing (von Kries).
 """
 
+from typing import Literal
+
 import numpy as np
+
+from zoo.kinds import Array
 
 KINDS = ("shift", "gains")
 
 
-def apply_cast(images, cast, kind="shift"):
+def apply_cast(images: Array, cast: Array, kind: Literal["shift", "gains"] = "shift") -> Array:
     """Puts a colour cast on images, clipped to their range.
 
     Args:
@@ -26,7 +30,7 @@ def apply_cast(images, cast, kind="shift"):
     return _change(images, cast, kind, undo=False)
 
 
-def correct_color(images, cast, kind="shift"):
+def correct_color(images: Array, cast: Array, kind: Literal["shift", "gains"] = "shift") -> Array:
     """Takes a colour cast off images: the inverse of `apply_cast` but for what was clipped or rounded.
 
     Args and returns are those of `apply_cast`.
@@ -60,7 +64,7 @@ def _change(images, cast, kind, undo):
     return values.astype(dtype) if xp is np else ops.cast(values, dtype)
 
 
-def gray_world(images, kind="shift"):
+def gray_world(images: Array, kind: Literal["shift", "gains"] = "shift") -> Array:
     """The cast of uint8 images (count, height, width, 3) if the mean of each channel should be the same (count, 3).
 
     Reference: Buchsbaum, "A spatial processor model for object colour perception", 1980.
@@ -68,7 +72,7 @@ def gray_world(images, kind="shift"):
     return _from_levels(_minkowski(images, 1), kind)
 
 
-def shades_of_gray(images, kind="shift", p=6):
+def shades_of_gray(images: Array, kind: Literal["shift", "gains"] = "shift", p: int = 6) -> Array:
     """Likewise, if the Minkowski mean of power `p` of each channel should be the same.
 
     Reference: Finlayson and Trezzi, "Shades of gray and colour constancy", 2004.
@@ -76,7 +80,7 @@ def shades_of_gray(images, kind="shift", p=6):
     return _from_levels(_minkowski(images, p), kind)
 
 
-def white_patch(images, kind="shift"):
+def white_patch(images: Array, kind: Literal["shift", "gains"] = "shift") -> Array:
     """Likewise, if the largest value of each channel should be the same: something in the picture is white.
 
     Reference: Land, "The retinex theory of color vision", 1977.
@@ -94,7 +98,7 @@ def _from_levels(levels, kind):
     return levels / np.maximum(mean, 1e-6) if kind == "gains" else levels - mean
 
 
-def angular_error(cast, estimate, kind="shift"):
+def angular_error(cast: Array, estimate: Array, kind: Literal["shift", "gains"] = "shift") -> Array:
     """Angle between the colours that a grey surface has under the true and under the estimated cast.
 
     Args:

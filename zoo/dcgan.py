@@ -13,25 +13,29 @@ contest is switched on by arguments: spectral normalisation (Miyato et al., 2018
 moving average of the generator's weights makes the images.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 import numpy as np
 from keras import Input, Model, layers, ops
 
 from zoo import pretrained, steps
+from zoo.kinds import Array, File, Labels, Shape, Tensor
 
 AUGMENTATIONS = ("color", "translation", "cutout")
 
 
 def generator(
-    image_shape=(28, 28, 1),
-    num_classes=None,
+    image_shape: Shape = (28, 28, 1),
+    num_classes: int | None = None,
     *,
-    latent_dim=100,
-    filters=64,
-    batch_normalization=False,
-    weights=None,
-    name="dcgan_generator",
-):
+    latent_dim: int = 100,
+    filters: int = 64,
+    batch_normalization: bool = False,
+    weights: File | None = None,
+    name: str = "dcgan_generator",
+) -> keras.Model:
     """Builds the network that turns random numbers into images.
 
     A fully connected layer gives a small map; each stage doubles its sides by a 4x4 transposed convolution of stride 2.
@@ -87,14 +91,14 @@ def generator(
 
 
 def discriminator(
-    image_shape=(28, 28, 1),
-    num_classes=None,
+    image_shape: Shape = (28, 28, 1),
+    num_classes: int | None = None,
     *,
-    filters=64,
-    spectral_normalization=False,
-    activation="sigmoid",
-    name="dcgan_discriminator",
-):
+    filters: int = 64,
+    spectral_normalization: bool = False,
+    activation: Literal["sigmoid", None] = "sigmoid",
+    name: str = "dcgan_discriminator",
+) -> keras.Model:
     """Builds the network that tells real images from generated ones.
 
     Input:  "image", float32 (batch, height, width, channels) in [-1, 1]; with classes also "label", int32 (batch,).
@@ -159,7 +163,7 @@ class SpectralNorm(keras.constraints.Constraint):
 
     iterations = 8
 
-    def __call__(self, w):
+    def __call__(self, w: Tensor) -> Tensor:
         w = ops.convert_to_tensor(w)
         matrix = ops.reshape(w, (-1, w.shape[-1]))
         gram = ops.matmul(ops.transpose(matrix), matrix)
@@ -206,17 +210,17 @@ class DCGAN(Model):
 
     def __init__(
         self,
-        generator,
-        discriminator,
+        generator: keras.Model,
+        discriminator: keras.Model,
         *,
-        discriminator_steps=1,
-        label_smoothing=0.0,
-        r1_gamma=0.0,
-        r1_interval=16,
-        diff_augment=(),
-        ema_decay=0.999,
-        seed=None,
-        name="dcgan",
+        discriminator_steps: int = 1,
+        label_smoothing: float = 0.0,
+        r1_gamma: float = 0.0,
+        r1_interval: int = 16,
+        diff_augment: Sequence[Literal["color", "translation", "cutout"]] = (),
+        ema_decay: float = 0.999,
+        seed: int | None = None,
+        name: str = "dcgan",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
@@ -259,7 +263,12 @@ class DCGAN(Model):
         }
         self.built = True
 
-    def compile(self, generator_optimizer, discriminator_optimizer, **kwargs):
+    def compile(
+        self,
+        generator_optimizer: str | keras.optimizers.Optimizer,
+        discriminator_optimizer: str | keras.optimizers.Optimizer,
+        **kwargs,
+    ):
         """Configures training.
 
         Args:
@@ -280,12 +289,12 @@ class DCGAN(Model):
         pair.build(self.trainable_variables)
 
     @property
-    def generator_optimizer(self):
+    def generator_optimizer(self) -> keras.optimizers.Optimizer:
         """The optimizer of the generator."""
         return self.optimizer.generator
 
     @property
-    def discriminator_optimizer(self):
+    def discriminator_optimizer(self) -> keras.optimizers.Optimizer:
         """The optimizer of the discriminator."""
         return self.optimizer.discriminator
 
@@ -298,7 +307,9 @@ class DCGAN(Model):
         trainable, others = steps.averaged_state(self.averages, self.generator)
         return self.generator.stateless_call(trainable, others, inputs, training=False)[0]
 
-    def generate(self, count, seed=None, *, labels=None, batch_size=256):
+    def generate(
+        self, count: int, seed: int | None = None, *, labels: Labels | None = None, batch_size: int = 256
+    ) -> Array:
         """Makes new images from the averaged weights.
 
         Args:
@@ -317,7 +328,7 @@ class DCGAN(Model):
         inputs = inputs if len(inputs) > 1 else inputs[0]
         return self.predict(inputs, batch_size=batch_size, verbose=0)
 
-    def averaged_generator(self):
+    def averaged_generator(self) -> keras.Model:
         """A copy of the generator with the averaged weights, to save, export or share."""
         return steps.averaged_copy(self.averages, self.generator)
 
@@ -483,7 +494,7 @@ class _OptimizerPair(keras.optimizers.Optimizer):
         """Nothing of its own: each optimizer loads itself."""
 
 
-def draw(generator, count, seed=None, labels=None):
+def draw(generator: keras.Model, count: int, seed: int | None = None, labels: Labels | None = None) -> list[Array]:
     """The inputs for new images: [latents], or [latents, labels] for a generator with classes.
 
     Args:
@@ -516,7 +527,7 @@ def _inputs(images, labels):
     return images if labels is None else [images, labels]
 
 
-def classes(network):
+def classes(network: keras.Model) -> int | None:
     """Number of classes of a generator or discriminator, or None."""
     return next((layer.input_dim for layer in network.layers if isinstance(layer, layers.Embedding)), None)
 

@@ -1,4 +1,4 @@
-"""An autoencoder that removes noise: a noisy image in, the clean one out.
+"""An autoencoder that removes noise: a noisy image in, the clean one out; or a small one in, a larger one out.
 
 The defaults are the classic convolutional denoising autoencoder (after Vincent et al., "Extracting and composing
 robust features with denoising autoencoders", 2008): one pooling, one upsampling, 19,393 parameters. The keyword
@@ -7,54 +7,64 @@ and a network that predicts the noise instead of the image (DnCNN; Zhang et al.,
 The network published for digits is such a U-Net. For photos, `architecture="residual_unet"` has residual blocks and
 neither biases nor normalisation, so that what it does at one level of noise it does at every other (DRUNet; Zhang et
 al., "Plug-and-play image restoration with deep denoiser prior", 2021), at half of the resolution and below, where a
-convolution costs a quarter (FFDNet; Zhang et al., 2018).
+convolution costs a quarter (FFDNet; Zhang et al., 2018). `architecture="sub_pixel"` makes a photo larger instead: all
+of its work is done at the small size, and the last layer lays out factor x factor new pixels for each one (ESPCN; Shi
+et al., 2016; FSRCNN; Dong et al., 2016), as the difference from the pixel repeated (ABPN; Du et al., 2021).
 """
+
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 from keras import Input, Model, layers, ops
 
 from zoo import pretrained
+from zoo.kinds import File, Shape
 
 
 def denoising_autoencoder(
-    input_shape=(28, 28, 1),
+    input_shape: Shape = (28, 28, 1),
     *,
-    architecture="classic",
-    filters=(32, 64),
-    blocks=1,
-    convolutions=1,
-    decoder_convolutions=0,
-    batch_normalization=False,
-    skip_connections=False,
-    residual=False,
-    weights=None,
-    name="denoising_autoencoder",
-):
+    architecture: Literal["classic", "residual_unet", "sub_pixel"] = "classic",
+    filters: Sequence[int] = (32, 64),
+    blocks: int = 1,
+    convolutions: int = 1,
+    decoder_convolutions: int = 0,
+    batch_normalization: bool = False,
+    skip_connections: bool = False,
+    residual: bool = False,
+    factor: int = 2,
+    weights: File | None = None,
+    name: str = "denoising_autoencoder",
+) -> keras.Model:
     """Builds a convolutional denoising autoencoder.
 
     Each level of the encoder is `convolutions` times a 3x3 convolution with ReLU; 2x2 max pooling leads to the next.
     The decoder goes back by 2x upsampling. The stride is 2 ** (levels - 1). With the architecture "residual_unet" the
     first level has half of the resolution, convolutions of 2x2 with stride 2 lead down and transposed ones up, what
-    goes up is added to the features of the encoder, and the stride is 2 ** levels.
+    goes up is added to the features of the encoder, and the stride is 2 ** levels. The architecture "sub_pixel" has one
+    level at the size of the input, and its output is `factor` times as high and wide.
 
     Input:  "image", float32 (batch, height, width, channels) in [0, 1], noisy.
-    Output: "restored", float32, same shape, in [0, 1]. With `residual`, it is clipped to that only outside training.
+    Output: "restored", float32, same shape (but see "sub_pixel"), in [0, 1]. With `residual`, it
+            is clipped to that only outside training.
 
     Args:
         input_shape: (height, width, channels) of the images: height and width multiples of the stride, or None for any
             such size; 1 or 3 channels.
-        architecture: "classic" or "residual_unet", which predicts the noise.
+        architecture: "classic"; "residual_unet", which predicts the noise; or "sub_pixel", which enlarges.
         filters: Filters of each level, from the full resolution down (residual_unet: from half of it); one number per
             level.
         blocks: Of residual_unet: blocks of two convolutions per level of the encoder, and as many in the decoder; one
-            number, or one per level.
+            number, or one per level. Of sub_pixel: one number, of all.
         convolutions: Convolutions per level of the encoder, 1 or more; this and what follows is of the classic one.
         decoder_convolutions: Convolutions per level of the decoder before the last one, 0 or more.
         batch_normalization: Whether each convolution is followed by batch normalisation (and then has no bias).
         skip_connections: Whether each level of the decoder also sees the features of the encoder's.
         residual: Whether the network predicts the noise, which is subtracted from the image.
-        weights: None, the name of a data set with published weights ("mnist"), or the path of a `.keras` file. The file
-            decides the architecture; `input_shape` must agree with it.
+        factor: Of sub_pixel: how many times as high and wide the output is, 2, 3 or 4.
+        weights: None, the name of a data set with published weights ("mnist") or of a published model, or the path of a
+            `.keras` file. The file decides the architecture; `input_shape` must agree with it.
         name: Name of the model; one from a file keeps its own.
 
     Returns:
@@ -66,8 +76,8 @@ def denoising_autoencoder(
     """
     if weights is not None:
         return pretrained.from_weights("denoising_autoencoder", weights, input_shape)
-    if architecture not in ("classic", "residual_unet"):
-        raise ValueError(f"architecture must be classic or residual_unet, got {architecture!r}")
+    if architecture not in ("classic", "residual_unet", "sub_pixel"):
+        raise ValueError(f"architecture must be classic, residual_unet or sub_pixel, got {architecture!r}")
     if not filters or min(filters) < 1 or convolutions < 1 or decoder_convolutions < 0:
         raise ValueError(
             "at least one level of one filter and one convolution is needed, "
@@ -75,6 +85,8 @@ def denoising_autoencoder(
         )
     if architecture == "residual_unet":
         return _residual_unet(input_shape, filters, blocks, name)
+    if architecture == "sub_pixel":
+        return _sub_pixel(input_shape, filters, blocks, factor, name)
     _check_shape(input_shape, 2 ** (len(filters) - 1))
 
     image = x = Input(input_shape, name="image")
@@ -92,13 +104,19 @@ def denoising_autoencoder(
     return Model(image, _output(x, image, residual), name=name)
 
 
-def stride_of(model):
+def stride_of(model: keras.Model) -> int:
     """What height and width of a denoiser's images must be multiples of."""
     down = [layer for layer in model.layers if getattr(layer, "strides", None) == (2, 2)]
     return 2 ** sum(isinstance(layer, layers.MaxPooling2D | layers.Conv2D) for layer in down)
 
 
-def resized(model, height, width):
+def factor_of(model: keras.Model) -> int:
+    """How many times as high and wide as its input the output of a denoiser is: 1, or what one of "sub_pixel" has."""
+    (factor,) = [layer.size[0] for layer in model.layers if layer.name == "repeated"] or [1]
+    return factor
+
+
+def resized(model: keras.Model, height: int | None, width: int | None) -> keras.Model:
     """A copy of a denoiser with the same weights for images of another size.
 
     Raises:
@@ -137,6 +155,26 @@ def _residual_unet(input_shape, filters, blocks, name):
     noise = layers.Conv2DTranspose(image.shape[-1], 2, strides=2, name="noise", **last)(x)
     difference = layers.Subtract(dtype="float32", name="difference")([image, noise])
     return Model(image, ClipOutsideTraining(dtype="float32", name="restored")(difference), name=name)
+
+
+def _sub_pixel(input_shape, filters, blocks, factor, name):
+    if len(filters) != 1 or not isinstance(blocks, int) or blocks < 1 or factor not in (2, 3, 4):
+        raise ValueError(
+            "sub_pixel has one number of filters, one of blocks and a factor of 2, 3 or 4, "
+            f"got filters={tuple(filters)}, {blocks=}, {factor=}"
+        )
+    _check_shape(input_shape, 1)
+
+    image = Input(input_shape, name="image")
+    first = layers.Conv2D(filters[0], 3, padding="same", activation="relu", name="features")(image)
+    x = _residual_blocks(first, filters[0], blocks, "features")
+    x = layers.Add(name="features_skip")([first, x])
+    # it begins with each pixel repeated; both are float32 also under a mixed policy
+    options = {"kernel_initializer": "zeros", "dtype": "float32"}
+    detail = layers.Conv2DTranspose(image.shape[-1], factor, strides=factor, name="detail", **options)(x)
+    repeated = layers.UpSampling2D(factor, dtype="float32", name="repeated")(image)
+    total = layers.Add(dtype="float32", name="sum")([repeated, detail])
+    return Model(image, ClipOutsideTraining(dtype="float32", name="restored")(total), name=name)
 
 
 def _residual_blocks(x, filters, count, name):

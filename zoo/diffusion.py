@@ -18,6 +18,8 @@ denoising diffusion null-space model", 2022 (inpainting and super-resolution by 
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import keras
 import numpy as np
@@ -25,6 +27,7 @@ from keras import Model, ops
 
 from zoo import samplers, steps
 from zoo.diffusion_unet import GroupNormalization, TimeEmbedding, classes, diffusion_unet  # noqa: F401 (public here too)
+from zoo.kinds import Array, Labels, Sampler, Tensor
 from zoo.samplers import SCHEDULES, noise_schedule  # noqa: F401 (public here too)
 
 OBJECTIVES = ("noise", "v", "x0")
@@ -66,18 +69,18 @@ class Diffusion(Model):
 
     def __init__(
         self,
-        network,
+        network: keras.Model,
         *,
-        schedule="cosine",
-        timesteps=1000,
-        shift=1.0,
-        objective="v",
-        min_snr_gamma=None,
-        label_dropout=0.1,
-        ema_decay=0.999,
-        guidance_interval=(0.0, 1.0),
-        seed=None,
-        name="diffusion",
+        schedule: Literal["linear", "cosine"] = "cosine",
+        timesteps: int = 1000,
+        shift: float = 1.0,
+        objective: Literal["noise", "v", "x0"] = "v",
+        min_snr_gamma: float | None = None,
+        label_dropout: float = 0.1,
+        ema_decay: float = 0.999,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        seed: int | None = None,
+        name: str = "diffusion",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
@@ -147,7 +150,7 @@ class Diffusion(Model):
         target = {"noise": noise, "x0": images, "v": signal_share * noise - noise_share * images}[self.objective]
         return {"prediction": prediction, "target": target, "weight": self._weight(level)}
 
-    def draw(self, count, training=True):
+    def draw(self, count: int | Tensor, training: bool = True) -> tuple[Tensor, ...]:
         """What a training step leaves to chance, for each of `count` images; always the same outside training.
 
         Returns:
@@ -170,11 +173,11 @@ class Diffusion(Model):
         error = ops.mean(ops.square(y_pred["prediction"] - y_pred["target"]), axis=(1, 2, 3))
         return ops.mean(y_pred["weight"] * error) / steps.replica()[0]
 
-    def averaged(self):
+    def averaged(self) -> keras.Model:
         """A copy to use, save or share: its network has the averaged weights, and there are no averages besides."""
         return self.with_network(steps.averaged_copy(self.averages or self.network.weights, self.network))
 
-    def with_network(self, network):
+    def with_network(self, network: keras.Model) -> "Diffusion":
         """The same schedule and objective with another trained network, without averages besides its weights."""
         return type(self)(network, **{**self._settings(), "ema_decay": 0.0})
 
@@ -222,7 +225,15 @@ class Diffusion(Model):
             return self.network(inputs, training=training)
         return self.network.stateless_call(*state, inputs, training=False)[0]
 
-    def clean(self, noisy, level, labels=None, guidance_scale=None, *, state=None):
+    def clean(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        labels: Tensor | None = None,
+        guidance_scale: float | None = None,
+        *,
+        state: list | None = None,
+    ) -> Tensor:
         """The network's guess of the clean images behind noisy ones, clipped to [-1, 1].
 
         Args:
@@ -256,8 +267,19 @@ class Diffusion(Model):
         return (level >= math.ceil(low)) & (level <= math.floor(high))
 
     def loop(
-        self, image, labels, table, levels, first, last, *, guidance_scale=None, state=None, project=None, seed=None
-    ):
+        self,
+        image: Tensor,
+        labels: Tensor | None,
+        table: Tensor,
+        levels: Tensor,
+        first: int | Tensor,
+        last: int | Tensor,
+        *,
+        guidance_scale: float | Tensor | None = None,
+        state: list | None = None,
+        project: Callable | None = None,
+        seed: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         """Goes through rows `first` to `last` of a sampler's table; for use inside a compiled function.
 
         Args:
@@ -291,7 +313,9 @@ class Diffusion(Model):
 
         return ops.while_loop(lambda step, *_: step < last, body, (first, *image))[1:]
 
-    def in_graph(self, noise, steps, label=None, guidance_scale=None):
+    def in_graph(
+        self, noise: Tensor, steps: int | Tensor, label: Tensor | None = None, guidance_scale: Tensor | None = None
+    ) -> Tensor:
         """Images from noise by "dpm_solver++" in uint8, as tensors: what is exported.
 
         Args:
@@ -319,7 +343,16 @@ class Diffusion(Model):
 
     # use --------------------------------------------------------------------------------------------------------------
 
-    def generate(self, count=None, labels=None, *, steps=20, sampler="dpm_solver++", seed=None, **options):
+    def generate(
+        self,
+        count: int | None = None,
+        labels: Labels | None = None,
+        *,
+        steps: int = 20,
+        sampler: Sampler = "dpm_solver++",
+        seed: int | None = None,
+        **options,
+    ) -> Array:
         """Makes new images.
 
         Args:
@@ -349,7 +382,18 @@ class Diffusion(Model):
         start = samplers.normal(count, self.image_shape, seed)
         return self._sample(start, labels, path, sampler, seed=seed, **options)
 
-    def inpaint(self, images, masks, labels=None, *, steps=50, resample=4, sampler="ddpm", seed=None, **options):
+    def inpaint(
+        self,
+        images: Array,
+        masks: Array,
+        labels: Labels | None = None,
+        *,
+        steps: int = 50,
+        resample: int = 4,
+        sampler: Sampler = "ddpm",
+        seed: int | None = None,
+        **options,
+    ) -> Array:
         """Fills in missing parts of images; the rest stays as it is.
 
         The known pixels stand in every guess of the clean image, and each step is taken several times (RePaint).
@@ -383,8 +427,17 @@ class Diffusion(Model):
         return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=known, **options)
 
     def super_resolve(
-        self, images, factor=4, labels=None, *, steps=50, resample=4, sampler="ddpm", seed=None, **options
-    ):
+        self,
+        images: Array,
+        factor: int = 4,
+        labels: Labels | None = None,
+        *,
+        steps: int = 50,
+        resample: int = 4,
+        sampler: Sampler = "ddpm",
+        seed: int | None = None,
+        **options,
+    ) -> Array:
         """Invents the details of small images.
 
         Every guess of the clean image is corrected so that its blocks have the means of the given pixels. That needs
@@ -411,7 +464,17 @@ class Diffusion(Model):
         start = samplers.normal(len(images), self.image_shape, seed)
         return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=(images,), **options)
 
-    def denoise(self, images, strength, labels=None, *, steps=20, sampler="dpm_solver++", seed=None, **options):
+    def denoise(
+        self,
+        images: Array,
+        strength: float,
+        labels: Labels | None = None,
+        *,
+        steps: int = 20,
+        sampler: Sampler = "dpm_solver++",
+        seed: int | None = None,
+        **options,
+    ) -> Array:
         """Image to image: goes back to a noise level, and from there to a new image.
 
         Args:
@@ -435,7 +498,9 @@ class Diffusion(Model):
         start = self.signal[level] * images + self.noise[level] * samplers.normal(len(images), self.image_shape, seed)
         return self._sample(start, labels, path, sampler, seed=seed, **options)
 
-    def interpolate(self, first, second, count=8, labels=None, *, steps=50, **options):
+    def interpolate(
+        self, first: Array, second: Array, count: int = 8, labels: int | None = None, *, steps: int = 50, **options
+    ) -> Array:
         """The way from one image to another: both are turned into noise by "ddim" upwards, and what is between made.
 
         Args:
@@ -479,6 +544,8 @@ class Diffusion(Model):
     ):
         """From noisy images at level `path[0]` along the path; (count, height, width, channels) as NumPy float32."""
         labels = self._checked_labels(labels, len(start))
+        if not 0 <= guidance_scale < math.inf:
+            raise ValueError(f"guidance_scale must be 0 or more, got {guidance_scale}")
         if guidance_scale != 1 and labels is None:
             reason = "this network has no classes" if self.num_classes is None else "there are no labels"
             raise ValueError(f"guidance_scale={guidance_scale} needs labels to guide to, and {reason}")

@@ -1,28 +1,30 @@
 """The network of a diffusion model: a U-Net that looks at a noisy image and at how noisy it is; see `zoo.diffusion`."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import Input, Model, layers, ops
 
 from zoo import pretrained
+from zoo.kinds import File, Shape
 
 
 def diffusion_unet(
-    input_shape=(28, 28, 1),
-    num_classes=None,
+    input_shape: Shape = (28, 28, 1),
+    num_classes: int | None = None,
     *,
-    widths=(32, 64, 96),
-    blocks=1,
-    attention_resolutions=(7, 8),
-    patch_size=1,
-    embedding_dim=128,
-    groups=8,
-    dropout=0.0,
-    weights=None,
-    name="diffusion_unet",
-):
+    widths: Sequence[int] = (32, 64, 96),
+    blocks: int = 1,
+    attention_resolutions: Sequence[int] = (7, 8),
+    patch_size: int = 1,
+    embedding_dim: int = 128,
+    groups: int = 8,
+    dropout: float = 0.0,
+    weights: File | None = None,
+    name: str = "diffusion_unet",
+) -> keras.Model:
     """Builds a U-Net that looks at a noisy image and at how noisy it is.
 
     Residual blocks with group normalisation and SiLU, whose second normalisation is scaled and shifted by the embedding
@@ -161,7 +163,7 @@ class GroupNormalization(layers.GroupNormalization):
         return ops.cast(x * scale + shift, self.compute_dtype)
 
 
-def classes(network):
+def classes(network: keras.Model) -> int | None:
     """Number of classes of a network, or None."""
     return next((layer.input_dim - 1 for layer in network.layers if isinstance(layer, layers.Embedding)), None)
 

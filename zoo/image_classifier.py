@@ -4,24 +4,27 @@ This is transfer learning in its plain form (Yosinski et al., "How transferable 
 2014): the features of 1.3 million photos serve a few hundred of one's own.
 """
 
+from typing import Literal
+
 import keras
 from keras import Input, Model, layers
 
 from zoo import backbones, pretrained
+from zoo.kinds import File, Shape
 
 
 def image_classifier(
-    input_shape=(224, 224, 3),
-    num_classes=1000,
+    input_shape: Shape = (224, 224, 3),
+    num_classes: int = 1000,
     *,
-    backbone="efficientnet_lite0",
-    backbone_weights=None,
-    train_statistics=False,
-    dropout=0.2,
-    freeze_until=None,
-    weights=None,
-    name="image_classifier",
-):
+    backbone: str = "efficientnet_lite0",
+    backbone_weights: Literal["imagenet", None] = None,
+    train_statistics: bool = False,
+    dropout: float = 0.2,
+    freeze_until: str | None = None,
+    weights: File | None = None,
+    name: str = "image_classifier",
+) -> keras.Model:
     """Builds a classifier of photos.
 
     Input:  "image", float32 (batch, height, width, 3) in [0, 1]; what the backbone wants of its pixels is done inside.

@@ -1,10 +1,13 @@
 """Losses that Keras lacks."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo import boxes, metrics
+from zoo.kinds import Tensor
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -20,7 +23,7 @@ class Charbonnier(keras.losses.Loss):
         1994.
     """
 
-    def __init__(self, epsilon=1e-3, reduction="sum_over_batch_size", name="charbonnier"):
+    def __init__(self, epsilon: float = 1e-3, reduction: str = "sum_over_batch_size", name: str = "charbonnier"):
         super().__init__(name=name, reduction=reduction)
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon}")
@@ -49,7 +52,7 @@ class SSIMWeighted(keras.losses.Loss):
         of five, so that small images will do.
     """
 
-    def __init__(self, weight=0.84, reduction="sum_over_batch_size", name="ssim_weighted"):
+    def __init__(self, weight: float = 0.84, reduction: str = "sum_over_batch_size", name: str = "ssim_weighted"):
         super().__init__(name=name, reduction=reduction)
         if not 0 <= weight <= 1:
             raise ValueError(f"weight must be in [0, 1], got {weight}")
@@ -88,18 +91,18 @@ class Segmentation(keras.losses.Loss):
 
     def __init__(
         self,
-        cross_entropy=1.0,
-        dice=1.0,
-        tversky=0.0,
-        focal=0.0,
+        cross_entropy: float = 1.0,
+        dice: float = 1.0,
+        tversky: float = 0.0,
+        focal: float = 0.0,
         *,
-        class_weights=None,
-        ignore_label=255,
-        alpha=0.5,
-        beta=0.5,
-        gamma=2.0,
-        reduction="sum_over_batch_size",
-        name="segmentation",
+        class_weights: Sequence[float] | None = None,
+        ignore_label: int | None = 255,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        gamma: float = 2.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "segmentation",
     ):
         super().__init__(name=name, reduction=reduction)
         shares = (cross_entropy, dice, tversky, focal)
@@ -186,13 +189,13 @@ class Detection(keras.losses.Loss):
 
     def __init__(
         self,
-        image_size,
-        reg_max=16,
-        box_weight=7.5,
-        class_weight=0.5,
-        distribution_weight=1.5,
-        reduction="sum_over_batch_size",
-        name="detection",
+        image_size: tuple[int, int],
+        reg_max: int = 16,
+        box_weight: float = 7.5,
+        class_weight: float = 0.5,
+        distribution_weight: float = 1.5,
+        reduction: str = "sum_over_batch_size",
+        name: str = "detection",
     ):
         if not isinstance(image_size, tuple | list) or len(image_size) != 2:
             raise ValueError(
@@ -265,7 +268,16 @@ def _inside(targets, points):
     return ops.cast(ops.minimum(ops.minimum(x - left, right - x), ops.minimum(y - top, bottom - y)) > 0, "float32")
 
 
-def assign(targets, found, scores, points, *, candidates=10, score_power=0.5, overlap_power=6.0):
+def assign(
+    targets: Tensor,
+    found: Tensor,
+    scores: Tensor,
+    points: Tensor,
+    *,
+    candidates: int = 10,
+    score_power: float = 0.5,
+    overlap_power: float = 6.0,
+) -> tuple[Tensor, Tensor]:
     """Task-aligned assignment: which point should see which object, and how sure it should be of it.
 
     The alignment of a point with an object is score ** 0.5 * IoU ** 6. Of the points inside an object the 10 best

@@ -1,14 +1,17 @@
 """Metrics that Keras lacks."""
 
+from collections.abc import Iterable, Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from zoo.boxes import iou
+from zoo.kinds import Array, Tensor
 from zoo.suppression import box_overlaps
 
 
-def expected_calibration_error(probabilities, labels, bins=15):
+def expected_calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:
     """How far confidence is from accuracy: their mean gap over equal bins of confidence, weighted by count.
 
     Args:
@@ -29,7 +32,7 @@ def expected_calibration_error(probabilities, labels, bins=15):
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def peak_signal_to_noise_ratio(clean, restored):
+def peak_signal_to_noise_ratio(clean: Tensor, restored: Tensor) -> Tensor:
     """PSNR of each image of a batch, in decibels: 10 log10(1 / mean squared difference), values clipped to [0, 1].
 
     Args:
@@ -44,7 +47,7 @@ def peak_signal_to_noise_ratio(clean, restored):
     return -10.0 * ops.log10(error)
 
 
-def structural_similarity(clean, restored):
+def structural_similarity(clean: Tensor, restored: Tensor) -> Tensor:
     """SSIM of each image of a batch: Gaussian windows of 11x11, sigma 1.5, values clipped to [0, 1].
 
     Args:
@@ -70,7 +73,7 @@ def structural_similarity(clean, restored):
 class PSNR(keras.metrics.MeanMetricWrapper):
     """Mean of the images' peak signal-to-noise ratios, in decibels; see `peak_signal_to_noise_ratio`."""
 
-    def __init__(self, name="psnr", dtype=None):
+    def __init__(self, name: str = "psnr", dtype: str | None = None):
         super().__init__(peak_signal_to_noise_ratio, name, dtype)
 
     def get_config(self):
@@ -81,14 +84,14 @@ class PSNR(keras.metrics.MeanMetricWrapper):
 class SSIM(keras.metrics.MeanMetricWrapper):
     """Mean of the images' structural similarities; see `structural_similarity`."""
 
-    def __init__(self, name="ssim", dtype=None):
+    def __init__(self, name: str = "ssim", dtype: str | None = None):
         super().__init__(structural_similarity, name, dtype)
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype}
 
 
-def frechet_distance(features, other_features):
+def frechet_distance(features: Array, other_features: Array) -> float:
     """Fréchet distance between two sets of feature vectors, each taken for a normal distribution; 0 is the best.
 
     With the features of InceptionV3 it is the FID. It falls with the number of vectors, so compare equal numbers only,
@@ -117,7 +120,9 @@ def frechet_distance(features, other_features):
     return max(0.0, float(difference @ difference + trace))  # rounding can take it just below
 
 
-def kernel_distance(features, other_features, *, subset_size=1000, subsets=20, seed=0):
+def kernel_distance(
+    features: Array, other_features: Array, *, subset_size: int = 1000, subsets: int = 20, seed: int = 0
+) -> tuple[float, float]:
     """Kernel distance (KID with the features of InceptionV3): squared maximum mean discrepancy with a cubic kernel.
 
     Unlike the Fréchet distance it is unbiased: its expectation does not depend on the number of vectors, and is 0 for
@@ -150,7 +155,7 @@ def kernel_distance(features, other_features, *, subset_size=1000, subsets=20, s
     return float(np.mean(values)), float(np.std(values))
 
 
-def precision_and_recall(features, generated_features, *, neighbours=3):
+def precision_and_recall(features: Array, generated_features: Array, *, neighbours: int = 3) -> tuple[float, float]:
     """Share of generated vectors inside the real ones' region, and of real ones inside the generated ones' region.
 
     The region of a set is the union of balls about its vectors that reach to their k-th nearest neighbour in the set.
@@ -204,7 +209,7 @@ def _distances(x, y):
     return np.maximum(squares - 2 * x @ y.T, 0)
 
 
-def label_confusion(labels, predictions, num_classes, ignore_label=255):
+def label_confusion(labels: Array, predictions: Array, num_classes: int, ignore_label: int | None = 255) -> Array:
     """How many pixels of each class were taken for which: int64 (num_classes, num_classes), rows are the truth.
 
     Args:
@@ -227,7 +232,7 @@ def label_confusion(labels, predictions, num_classes, ignore_label=255):
     return np.bincount(labels * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def intersection_over_union(matrix):
+def intersection_over_union(matrix: Array) -> Array:
     """IoU of each class from a confusion matrix: float (num_classes,), NaN for a class that is neither in the truth nor
     in the predictions. Their mean without NaN is the mean IoU."""
     matrix = np.asarray(matrix, float)
@@ -236,7 +241,9 @@ def intersection_over_union(matrix):
     return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
 
 
-def boundary_f1(labels, predictions, num_classes, *, tolerance=0.0075, ignore_label=255):
+def boundary_f1(
+    labels: Array, predictions: Array, num_classes: int, *, tolerance: float = 0.0075, ignore_label: int | None = 255
+) -> Array:
     """How well the outlines of each class are met in one image: F1 of the pixels within a tolerance of the other's.
 
     Args:
@@ -289,7 +296,9 @@ class MeanIoU(keras.metrics.Metric):
         dtype: As in Keras.
     """
 
-    def __init__(self, num_classes, ignore_label=255, name="mean_iou", dtype=None):
+    def __init__(
+        self, num_classes: int, ignore_label: int | None = 255, name: str = "mean_iou", dtype: str | None = None
+    ):
         super().__init__(name=name, dtype=dtype)
         self.num_classes, self.ignore_label = num_classes, ignore_label
         self.labels = max(2, num_classes)
@@ -344,18 +353,22 @@ class MeanAveragePrecision:
         object classes challenge", 2010.
     """
 
-    def __init__(self, num_classes, iou_thresholds=None, max_detections=100):
+    def __init__(
+        self, num_classes: int, iou_thresholds: Sequence[float] | Array | None = None, max_detections: int = 100
+    ):
         self.num_classes, self.max_detections = num_classes, max_detections
         self.iou_thresholds = np.linspace(0.5, 0.95, 10) if iou_thresholds is None else np.array(iou_thresholds)
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.objects = np.zeros(self.num_classes, int)
+        self._objects = []  # of each image
+        self._images = [[] for _ in range(self.num_classes)]  # the number of the image, as often as it has detections
         self._scores = [[] for _ in range(self.num_classes)]
         self._right = [[] for _ in range(self.num_classes)]  # (thresholds, detections) of each image
         self._counts = [[] for _ in range(self.num_classes)]  # the same: whether a detection counts
 
-    def update_state(self, targets, detections):
+    def update_state(self, targets: Sequence[Array], detections: Sequence[dict[str, Array]]) -> None:
         """Adds images.
 
         Args:
@@ -378,12 +391,14 @@ class MeanAveragePrecision:
                 scores = np.asarray(found["scores"], "float64")[mine]
                 order = np.argsort(-scores, kind="stable")[: self.max_detections]
                 boxes = np.asarray(found["boxes"], "float64").reshape(-1, 4)[mine[order]]
-                self.objects[number] += (labels == number).sum()
+                self._images[number].append(np.full(len(order), len(self._objects)))
                 self._scores[number].append(scores[order])
                 right = self._match(target[labels == number, :4], boxes)
                 self._right[number].append(right)
                 regions = target[labels == -2 - number, :4]
                 self._counts[number].append(right | ~self._within(regions, boxes))
+            self._objects.append(np.bincount(labels[labels >= 0], minlength=self.num_classes))
+            self.objects += self._objects[-1]
 
     def _within(self, regions, boxes):
         """Whether as much of a detection is in one region as an overlap asks for: bool (thresholds, boxes)."""
@@ -404,7 +419,7 @@ class MeanAveragePrecision:
                     right[level, index], free[best] = True, False
         return right
 
-    def curve(self, number, threshold=0.5):
+    def curve(self, number: int, threshold: float = 0.5) -> tuple[Array, Array, Array]:
         """Scores, precision and recall of one class over its detections, surest first: three arrays (count,)."""
         level = int(np.abs(self.iou_thresholds - threshold).argmin())
         scores = np.concatenate([np.zeros(0), *self._scores[number]])
@@ -416,7 +431,31 @@ class MeanAveragePrecision:
         precision = hits / (np.arange(len(order)) + 1)
         return scores[order], precision, hits / max(1, self.objects[number])
 
-    def average_precisions(self):
+    def interval(self, threshold: float = 0.5, rounds: int = 1000) -> list[float]:
+        """The 95 % interval of the mean average precision at one overlap over the images, by the bootstrap (Efron,
+        1979): its ends, two floats."""
+        level = int(np.abs(self.iou_thresholds - threshold).argmin())
+        count = len(self._objects)
+        drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / max(1, count)), rounds)
+        objects, recalls = drawn @ np.array(self._objects), np.linspace(0, 1, 101)
+        found = np.full((rounds, self.num_classes), np.nan)
+        for number in np.flatnonzero(self.objects):
+            images = np.concatenate([np.zeros(0, int), *self._images[number]])
+            scores = np.concatenate([np.zeros(0), *self._scores[number]])
+            right = np.concatenate([np.zeros(0, bool), *(one[level] for one in self._right[number])])
+            counts = np.concatenate([np.zeros(0, bool), *(one[level] for one in self._counts[number])])
+            order = np.flatnonzero(counts)[np.argsort(-scores[counts], kind="stable")]
+            images, right = images[order], right[order]
+            for turn in np.flatnonzero(objects[:, number]):
+                times = drawn[turn, images]  # a detection counts as often as its image was drawn
+                hits = np.cumsum(times * right)
+                precision = hits / np.maximum(np.cumsum(times), 1)
+                best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+                at = np.searchsorted(hits / objects[turn, number], recalls, side="left")
+                found[turn, number] = best[at].mean()
+        return [float(end) for end in np.nanquantile(np.nanmean(found, axis=1), (0.025, 0.975))]
+
+    def average_precisions(self) -> Array:
         """Average precision of each class at each overlap, float64 (thresholds, num_classes); NaN where a class has no
         object. It is the mean of the precision at 101 recalls, where precision at a recall is the best at or after it.
         """
@@ -429,7 +468,7 @@ class MeanAveragePrecision:
                 found[level, number] = best[np.searchsorted(recall, recalls, side="left")].mean()
         return found
 
-    def result(self):
+    def result(self) -> dict:
         """Dictionary of "mAP50", "mAP50-95" (the mean over all thresholds), and "per_class": a list of dictionaries
         "AP50", "AP50-95" and "objects". Classes without an object do not count."""
         found = self.average_precisions()
@@ -453,7 +492,7 @@ def _share_within(boxes, regions):
     return (sides.clip(0).prod(axis=2) / areas[:, None]).max(axis=1, initial=0.0)
 
 
-def best_confidence(curves):
+def best_confidence(curves: Iterable[tuple[Array, Array, Array]]) -> dict[str, float]:
     """The confidence at which the mean F1 of the classes is highest.
 
     Args:
@@ -481,7 +520,13 @@ def best_confidence(curves):
     return dict(zip(("confidence", "precision", "recall", "F1"), map(float, values), strict=True))
 
 
-def detection_confusion(targets, found, num_classes, confidence, threshold=0.5):
+def detection_confusion(
+    targets: Sequence[Array],
+    found: Sequence[dict[str, Array]],
+    num_classes: int,
+    confidence: float,
+    threshold: float = 0.5,
+) -> tuple[Array, Array]:
     """Counts of found over true classes, the last of each being nothing, and the mistakes of each image.
 
     Args:

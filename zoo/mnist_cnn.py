@@ -6,25 +6,29 @@ batch normalisation (Ioffe and Szegedy, 2015) in place of the large fully connec
 (Lin et al., 2013). The published network is of this kind: less than half the parameters, a third of the mistakes.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 from keras import Input, Model, layers
 
 from zoo import pretrained
+from zoo.kinds import File, Shape
 
 
 def mnist_cnn(
-    input_shape=(28, 28, 1),
-    num_classes=10,
+    input_shape: Shape = (28, 28, 1),
+    num_classes: int = 10,
     *,
-    filters=(32, 64),
-    convolutions=1,
-    padding="valid",
-    batch_normalization=False,
-    global_pooling=False,
-    dense_units=128,
-    dropout=0.0,
-    weights=None,
-    name="mnist_cnn",
-):
+    filters: Sequence[int] = (32, 64),
+    convolutions: int = 1,
+    padding: Literal["valid", "same"] = "valid",
+    batch_normalization: bool = False,
+    global_pooling: bool = False,
+    dense_units: int = 128,
+    dropout: float = 0.0,
+    weights: File | None = None,
+    name: str = "mnist_cnn",
+) -> Model:
     """Builds a convolutional classifier for small images.
 
     Each stage is `convolutions` times a 3x3 convolution with ReLU, then 2x2 max pooling.

@@ -158,3 +158,23 @@ def fit_one(image, input_shape, fit="pad"):
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(height, width, channels)
+
+
+def turn(photo, angle):
+    """A uint8 photo turned counter-clockwise by an angle in degrees about its centre, its corners black."""
+    return np.asarray(Image.fromarray(photo).rotate(float(angle), Image.Resampling.BICUBIC))
+
+
+def inside(photo, angle):
+    """The largest part about the centre, in the same proportions, that has no black corner after a turn by `angle`."""
+    height, width = photo.shape[:2]
+    radians = np.radians(abs(angle))
+    longer = max(height, width) / min(height, width)
+    share = 1 / (np.cos(radians) + longer * np.sin(radians))
+    down, across = round(height * (1 - share) / 2), round(width * (1 - share) / 2)
+    return photo[down : height - down, across : width - across]
+
+
+def straightened(photo, angle):
+    """A uint8 photo that was turned by an angle, turned back and cut to what has no black corner."""
+    return inside(turn(photo, -angle), angle)

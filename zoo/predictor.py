@@ -12,15 +12,18 @@ itself.
 import contextlib
 import dataclasses
 import io
+import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
 from zoo import exported, photos, pretrained, tiles, waveforms
 from zoo.drawing import COLOURS, draw_boxes, montage
+from zoo.kinds import Array, File, Photo, Shape, Sound
 from zoo.letterbox import letterboxed
 from zoo.suppression import IOU, of_file
 
@@ -52,12 +55,12 @@ class Answer:
 
     photo: Image.Image
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The answer without pictures, as JSON takes it."""
         hidden = ("photo", "mask", "image", "images", "colours")
         return {one.name: _plain(getattr(self, one.name)) for one in dataclasses.fields(self) if one.name not in hidden}
 
-    def plot(self):
+    def plot(self) -> Image.Image:
         """The answer as a picture (PIL)."""
         return self.image if hasattr(self, "image") else self.photo
 
@@ -74,7 +77,7 @@ class Detections(Answer):
     detections: tuple = ()
     class_names: tuple = ()
 
-    def plot(self):
+    def plot(self) -> Image.Image:
         """The photo with boxes, each with its class and confidence."""
         found = {
             "boxes": [one.box for one in self.detections],
@@ -117,7 +120,7 @@ class Mask(Answer):
     share: dict = dataclasses.field(default_factory=dict)
     colours: tuple = ()
 
-    def plot(self, opacity=0.5):
+    def plot(self, opacity: float = 0.5) -> Image.Image:
         """The photo under the colours of its classes."""
         colours = np.uint8(self.colours)[self.mask]
         return Image.fromarray(np.uint8((1 - opacity) * np.asarray(self.photo) + opacity * colours))
@@ -125,10 +128,10 @@ class Mask(Answer):
 
 @dataclasses.dataclass(frozen=True)
 class Restored(Answer):
-    """A photo without its noise.
+    """A photo without its noise, or enlarged.
 
     Attributes:
-        image: The restored photo (PIL).
+        image: The restored photo (PIL), of the photo's size or a multiple of it.
     """
 
     image: Image.Image = None
@@ -144,6 +147,19 @@ class Corrected(Answer):
     """
 
     cast: dict = dataclasses.field(default_factory=dict)
+    image: Image.Image = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Straightened(Answer):
+    """A photo that is no longer tilted.
+
+    Attributes:
+        angle: Degrees by which it was turned counter-clockwise.
+        image: The photo turned back, cut to what has no black corner (PIL).
+    """
+
+    angle: float = 0.0
     image: Image.Image = None
 
 
@@ -184,7 +200,7 @@ class Heard(Answer):
     seconds: float = 0.0
     timeline: tuple = ()
 
-    def plot(self):
+    def plot(self) -> Image.Image:
         """The timeline as a picture: a row for each class, time to the right, the darker the surer."""
         names, row, left = list(self.probabilities), 22, 130
         columns = np.array([[one.probabilities[name] for one in self.timeline] for name in names])
@@ -212,7 +228,7 @@ class Generated(Answer):
     images: np.ndarray = None
     labels: tuple = ()
 
-    def plot(self):
+    def plot(self) -> Image.Image:
         """The images in a grid that is about as wide as it is high."""
         grid = montage(self.images)
         return Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
@@ -241,7 +257,15 @@ class Predictor:
         ValueError: If there is no such model, or its task is unknown, or an argument is out of range.
     """
 
-    def __init__(self, model, *, backend=None, threads=1, confidence=0.25, iou_threshold=IOU):
+    def __init__(
+        self,
+        model: File,
+        *,
+        backend: Literal["litert", "keras", None] = None,
+        threads: int = 1,
+        confidence: float = 0.25,
+        iou_threshold: float = IOU,
+    ):
         for name, value in (("confidence", confidence), ("iou_threshold", iou_threshold)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
@@ -264,6 +288,7 @@ class Predictor:
             "image classification": self._label,
             "semantic segmentation": self._mask,
             "image denoising": self._restored,
+            "image super-resolution": self._restored,
             "image regression": self._corrected,
             "sound classification": self._heard,
             "image generation": None,
@@ -271,13 +296,12 @@ class Predictor:
         if self.task not in answers:
             raise ValueError(f"a Predictor does {', '.join(answers)}; {model} is for {self.task or 'an unknown task'}")
         self.generates = self.task == "image generation"
-        target = self.metadata.get("target", {}).get("kind", "shift")
-        if self.task == "image regression" and target not in ("shift", "gains"):
-            raise ValueError(f"a Predictor corrects casts (shift or gains); {model} finds the {target}")
         self._answer = answers[self.task]
+        if self.metadata.get("target", {}).get("kind") == "angle":
+            self._answer = self._straightened
         (self._shape, _) = self._model.inputs.get("image", ((), ""))
 
-    def __call__(self, photo):
+    def __call__(self, photo: Photo | Sound) -> Answer:
         """The answer to one photo or sound.
 
         Args:
@@ -287,7 +311,7 @@ class Predictor:
                 [-1, 1], (any number,) or (any number, channels).
 
         Returns:
-            `Detections`, `Label`, `Mask`, `Restored`, `Corrected` or `Heard`.
+            `Detections`, `Label`, `Mask`, `Restored`, `Corrected`, `Straightened` or `Heard`.
 
         Raises:
             ValueError: If it is nothing of that kind.
@@ -296,7 +320,15 @@ class Predictor:
             raise ValueError(f"{self.path} takes no photos: it makes images by generate(count)")
         return self._answer(photo if self.task == "sound classification" else as_photo(photo))
 
-    def generate(self, count=16, labels=None, *, seed=0, steps=None, guidance_scale=None):
+    def generate(
+        self,
+        count: int = 16,
+        labels: Sequence[str | int] | None = None,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> Generated:
         """New images of a generative model; those of `zoo sample` with that seed.
 
         Args:
@@ -316,29 +348,58 @@ class Predictor:
             raise ValueError(f"{self.path} generates nothing: it is for {self.task}")
         if count < 1:
             raise ValueError(f"count must be 1 or more, got {count}")
-        source = "noise" if "noise" in self._model.inputs else "latent"
-        shape = self._model.inputs[source][0][1:]
-        inputs = {source: np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)}
-        if "label" in self._model.inputs:
+        shape = self.inputs.get("noise", self.inputs.get("latent"))[0][1:]
+        noise = np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
+        numbers = None
+        if "label" in self.inputs:
             numbers = class_numbers(labels, self.class_names) if labels else range(len(self.class_names))
-            inputs["label"] = np.resize(numbers, count).astype(np.int32)
+            numbers = np.resize(numbers, count).astype(np.int32)
         elif labels:
             raise ValueError(f"{self.path} has no classes, got labels={labels!r}")
+        images = self.images(noise, numbers, steps=steps, guidance_scale=guidance_scale)
+        return Generated(None, images, tuple(self.class_names[index] for index in (() if numbers is None else numbers)))
+
+    @property
+    def inputs(self) -> dict[str, tuple[Shape, str]]:
+        """Name to (shape, dtype) of what the file takes."""
+        return self._model.inputs
+
+    def images(
+        self,
+        noise: Array,
+        numbers: Array | None = None,
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> Array:
+        """The images, uint8 (count, height, width, channels), that a generative model makes of noise or latents.
+
+        Args:
+            noise: float32 (count, ...), standard normal.
+            numbers: int32 (count,) of the classes, for a model with classes.
+            steps, guidance_scale: See `generate`.
+        """
+        if guidance_scale is not None and not 0 <= guidance_scale < math.inf:
+            raise ValueError(f"guidance_scale must be 0 or more, got {guidance_scale}")
+        if steps is not None and steps < 1:
+            raise ValueError(f"steps must be 1 or more, got {steps}")
+        values = {"noise" if "noise" in self.inputs else "latent": noise}
+        if numbers is not None:
+            values["label"] = numbers
         usual = {"steps": (np.int32, 20), "guidance_scale": (np.float32, 1.0)}
         for (name, (kind, default)), given in zip(usual.items(), (steps, guidance_scale), strict=True):
             own = self.metadata.get(name)
-            if name in self._model.inputs:
-                inputs[name] = kind((own or default) if given is None else given)
+            if name in self.inputs:
+                values[name] = kind((own or default) if given is None else given)
             elif given not in (None, own):
                 raise ValueError(f"{self.path} has {name} {own} inside, got {name}={given}")
-        images = self._model(**inputs)["image"]
-        return Generated(None, images, tuple(self.class_names[index] for index in inputs.get("label", ())))
+        return self._model(**values)["image"]
 
-    def batch(self, photos, *, progress=False):
+    def batch(self, photos: Iterable[Photo | Sound], *, progress: bool = False) -> list[Answer]:
         """The answers to many photos, in their order; `progress` shows on standard error how far it is."""
         return list(self.stream(_shown(list(photos)) if progress else photos))
 
-    def stream(self, photos):
+    def stream(self, photos: Iterable[Photo | Sound] | File | int) -> Iterator[Answer]:
         """The answers to photos or frames one by one, as they come: of any iterable, of a video (its path) or of a
         camera (its number, 0 for the first)."""
         if isinstance(photos, str | Path | int):
@@ -349,7 +410,7 @@ class Predictor:
         else:
             yield from map(self, photos)
 
-    def on_image(self, image, *, confidence=0.25, iou_threshold=IOU):
+    def on_image(self, image: Image.Image, *, confidence: float = 0.25, iou_threshold: float = IOU) -> dict[str, Array]:
         """What a detector finds on a PIL image as arrays, for code that goes on with them: a dictionary of "boxes"
         (count, 4) in pixels of the image, "scores" (count,) and "classes" (count,)."""
         if self.task != "object detection":
@@ -376,11 +437,11 @@ class Predictor:
             print(f"{what}: the model knows {self.knows}", file=sys.stderr)
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Channels of the images that the network takes, 1 or 3."""
         return self._shape[-1]
 
-    def seen(self, image, invert="auto"):
+    def seen(self, image: Image.Image, invert: Literal["auto", "yes", "no"] = "auto") -> tuple[Array, bool]:
         """A PIL image as a classifier sees it: uint8 (height, width, channels), and whether it was turned to its
         negative; `invert` "yes" and "no" decide that."""
         pixels, inverted = photos.as_trained(
@@ -388,7 +449,7 @@ class Predictor:
         )
         return pixels, bool(inverted)
 
-    def probabilities(self, pixels):
+    def probabilities(self, pixels: Array) -> dict[str, float]:
         """Dictionary of class to probability of what `seen` gave."""
         (values,) = self._model(image=pixels[None])["probabilities"]
         return self._named(values)
@@ -404,31 +465,45 @@ class Predictor:
         label = max(probabilities, key=probabilities.get)
         return Label(photo.convert("RGB"), label, probabilities[label], probabilities, inverted)
 
-    def _mask(self, photo):
-        *window, channels = self._shape[1:]
+    @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """One (red, green, blue) per class of a U-Net."""
         count = max(2, self.metadata["num_classes"])
+        own = self.metadata.get("colours")
+        return tuple(map(tuple, own or [ImageColor.getrgb(COLOURS[label % len(COLOURS)]) for label in range(count)]))
+
+    @property
+    def piece_shape(self) -> Shape:
+        """(height, width, channels) of the image that the file takes, 256 x 256 of a large photo for example."""
+        return tuple(self._shape[1:])
+
+    def on_piece(self, piece: Array) -> Array:
+        """What a U-Net says of a piece of a photo: of uint8 `piece_shape` float32 (height, width, classes, 2 or
+        more)."""
+        return tiles.of_file(self._model(image=piece[None]), self.metadata["num_classes"])
+
+    @property
+    def longest(self) -> int:
+        """Longer side, in pixels, of the images that a U-Net was trained on, as the card beside it says, else 0."""
+        return max(pretrained.beside(self.path).get("image", {}).get("size", (0,)))
+
+    def _mask(self, photo):
+        *window, channels = self.piece_shape
 
         def probabilities(image):
-            return tiles.by_windows(
-                lambda piece: tiles.of_file(self._model(image=piece[None]), count), image, tuple(window), 0.25
-            )
+            return tiles.by_windows(self.on_piece, image, tuple(window), 0.25)
 
-        # as large as in training, which the card beside the file says
-        longest = max(pretrained.beside(self.path).get("image", {}).get("size", (0,)))
-        mask = tiles.classes(probabilities, _pixels(photo, channels), longest)
-        names = self.class_names or tuple(map(str, range(count)))
-        shares = np.bincount(mask.ravel(), minlength=count) / mask.size
-        colours = self.metadata.get("colours") or [
-            ImageColor.getrgb(COLOURS[label % len(COLOURS)]) for label in range(count)
-        ]
-        colours = tuple(map(tuple, colours))
-        return Mask(photo.convert("RGB"), mask, names, dict(zip(names, map(float, shares), strict=True)), colours)
+        mask = tiles.classes(probabilities, _pixels(photo, channels), self.longest)  # as large as in training
+        names = self.class_names or tuple(map(str, range(len(self.colours))))
+        shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
+        return Mask(photo.convert("RGB"), mask, names, dict(zip(names, map(float, shares), strict=True)), self.colours)
 
-    def restored(self, photo):
-        """A PIL image of any size without its noise, a PIL image."""
-        return self._restored(photo).image
+    def restored(self, photo: Image.Image, progress: Callable[[int, int], None] | None = None) -> Image.Image:
+        """A PIL image of any size without its noise, or enlarged, a PIL image; `progress` is called with the number of
+        tiles done and of all."""
+        return self._restored(photo, progress).image
 
-    def _restored(self, photo):
+    def _restored(self, photo, progress=None):
         *tile, channels = self._shape[1:]
         self._warn(channels == 1 and photos.colourful(photo), UNLIKE)
         grey = photo.mode in ("1", "L", "LA", "I", "F")
@@ -438,27 +513,32 @@ class Predictor:
             return self._model(image=pieces)["restored"]
 
         def whole(image):
-            return tiles.by_tiles(restore, image, tuple(tile), self.metadata.get("overlaps", 4))
+            about = {"factor": self.metadata.get("factor", 1), "progress": progress}
+            return tiles.by_tiles(restore, image, tuple(tile), self.metadata.get("overlaps", 4), **about)
 
         result = tiles.by_channels(whole, pixels, channels)
         return Restored(photo.convert("RGB"), Image.fromarray(result[..., 0] if grey else result))
 
+    @property
+    def samples(self) -> int:
+        """Samples of the waveforms that a sound model takes."""
+        return self._model.inputs["waveform"][0][1]
+
+    def on_waveforms(self, pieces: Array) -> Array:
+        """What a sound model says of int16 waveforms (count, `samples`): float32 (count, classes)."""
+        (_, dtype) = self._model.inputs["waveform"]
+        pieces = pieces / np.float32(32768) if dtype == "float32" else pieces.astype(dtype)
+        return self._model(waveform=pieces)["probabilities"]
+
     def _heard(self, sound):
         about = self.metadata["sound"]
-        (_, samples), dtype = self._model.inputs["waveform"]
-        rate = about["sample_rate"]
-        mono = as_sound(sound, rate, about["channel"])
-
-        def listen(pieces):
-            pieces = pieces if dtype == "int16" else pieces / np.float32(32768)
-            found = self._model(waveform=pieces)["probabilities"]
-            return [self._named(row) for row in found]
-
-        (whole,) = listen(waveforms.fit(mono, samples))
-        times, pieces = waveforms.timeline(mono, rate, samples, about["seconds"], about["seconds"] / 2)
+        mono = as_sound(sound, about["sample_rate"], about["channel"])
+        (whole,) = map(self._named, self.on_waveforms(waveforms.fit(mono, self.samples)))
+        rate, window = about["sample_rate"], about["seconds"]
+        times, pieces = waveforms.timeline(mono, rate, self.samples, window, window / 2)
         timeline = tuple(
             Moment(start, end, max(row, key=row.get), max(row.values()), row)
-            for (start, end), row in zip(times, listen(pieces), strict=True)
+            for (start, end), row in zip(times, map(self._named, self.on_waveforms(pieces)), strict=True)
         )
         label = max(whole, key=whole.get)
         self._warn(whole[label] < 0.5, f"{whole[label]:.0%} sure that this is {label}")
@@ -473,8 +553,14 @@ class Predictor:
         corrected = Image.fromarray(correct_color(np.asarray(image), values, target["kind"]))
         return Corrected(image, dict(zip(target["outputs"], map(float, values), strict=True)), corrected)
 
+    def _straightened(self, photo):
+        image = photo.convert("RGB")
+        ((angle,),) = self._model(image=photos.fit_one(image, self._shape[1:], "crop")[None])["angle"]
+        upright = Image.fromarray(photos.straightened(np.asarray(image), angle))
+        return Straightened(image, float(angle), upright)
 
-def predict(model, photo, **options):
+
+def predict(model: File, photo: Photo | Sound, **options: Any) -> Answer:
     """The answer of a model to one photo; for many photos open a `Predictor` once.
 
     Args:
@@ -483,7 +569,7 @@ def predict(model, photo, **options):
         **options: Other arguments of `Predictor`.
 
     Returns:
-        `Detections`, `Label`, `Mask`, `Restored`, `Corrected` or `Heard`.
+        `Detections`, `Label`, `Mask`, `Restored`, `Corrected`, `Straightened` or `Heard`.
 
     Raises:
         ValueError: See there.
@@ -491,7 +577,7 @@ def predict(model, photo, **options):
     return Predictor(model, **options)(photo)
 
 
-def class_numbers(labels, names):
+def class_numbers(labels: Sequence[str | int], names: Sequence[str]) -> list[int]:
     """Numbers of classes, from their names or numbers; a name counts before a number.
 
     Raises:
@@ -505,7 +591,7 @@ def class_numbers(labels, names):
     return [numbers[str(label)] for label in labels]
 
 
-def as_sound(sound, sample_rate, channel="first"):
+def as_sound(sound: Sound, sample_rate: int, channel: Literal["first", "mix"] = "first") -> Array:
     """A sound of any form as float32 (samples,) in [-1, 1] at a rate; see `Predictor.__call__`."""
     if isinstance(sound, bytes | bytearray):
         sound = io.BytesIO(sound)
@@ -528,7 +614,7 @@ def as_sound(sound, sample_rate, channel="first"):
     return waveforms.resample(mono, int(rate), sample_rate)
 
 
-def as_photo(photo):
+def as_photo(photo: Photo) -> Image.Image:
     """A photo of any form as a PIL image; see `Predictor.__call__`."""
     if isinstance(photo, Image.Image):
         return photos.plain(photo)

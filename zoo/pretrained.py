@@ -1,28 +1,37 @@
 """Published models: names to files in `saved_models`, each checked against the sha256 in its card."""
 
+from __future__ import annotations
+
 import difflib
 import hashlib
 import importlib
 import json
 import weakref
+import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `zoo list` imports neither
+    import keras
+
+    from zoo.kinds import File, Shape
 
 CLASSES = ("alexnet", "dcgan", "denoising_autoencoder", "diffusion", "losses", "spectrogram_cnn", "unet", "yolo")
 _cards = weakref.WeakKeyDictionary()  # of the models that `load` gave
 
 
-def directory():
+def directory() -> Path:
     """The folder of the published models: inside the installed package, or beside it in a checkout."""
     packaged = Path(__file__).parent / "saved_models"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "saved_models"
 
 
-def names():
+def names() -> tuple[str, ...]:
     """Names of the published models, sorted."""
     return sorted(path.parent.name for path in directory().glob("*/card.json"))
 
 
-def list():
+def list() -> dict[str, dict]:
     """What is published: dictionary of name to a dictionary of "task", "use" and "knows" (in words), "metrics" of the
     Keras model, "bytes" of the phone file and the "licence" of the weights."""
     found = {}
@@ -34,7 +43,7 @@ def list():
     return found
 
 
-def card(name):
+def card(name: str) -> dict:
     """The card of a published model: task, data, metrics, files, licence.
 
     Raises:
@@ -47,7 +56,7 @@ def card(name):
     return json.loads((directory() / name / "card.json").read_text(encoding="utf-8"))
 
 
-def file(name, file_name="model.keras"):
+def file(name: str, file_name: str = "model.keras") -> Path:
     """Path of a file of a published model, after its sha256 was checked.
 
     Raises:
@@ -64,39 +73,46 @@ def file(name, file_name="model.keras"):
     return path
 
 
-def find(model, wanted="model.keras"):
+def find(model: File, wanted: str = "model.keras") -> Path:
     """The file or folder that a name or path means.
 
     Args:
-        model: A published name, a run folder, or a file of any format.
+        model: A published name, a run folder, or a file of any format; a `pathlib.Path` is never a name.
         wanted: The file to take of a published model, and of a folder that has it.
 
     Raises:
-        ValueError: If there is no such model.
+        ValueError: If there is no such model, or the name of a published one is also that of a folder with a model.
     """
-    path = Path(str(model))
+    path = Path(model)
     if is_name(model):
+        if path.resolve() != (directory() / path).resolve() and any(path.glob("model.*")):
+            means = f"./{model} means the folder, and from elsewhere {model} the published one"
+            raise ValueError(f"{model} is a published model, and there is a folder of that name here: {means}")
         return file(str(model), wanted)
     if not path.exists():
         raise ValueError(
             f"there is no model {model}; accepted: {', '.join(names())}, a run folder, "
             "or a .keras, .tflite or .onnx file or SavedModel folder"
         )
+    if path.is_dir() and not any(any(path.glob(kind)) for kind in ("*.keras", "*.tflite", "saved_model.pb*")):
+        raise ValueError(f"{model} is a folder without a model: there is no {wanted} in it, and it is no SavedModel")
     return path / wanted if (path / wanted).is_file() else path
 
 
-def is_name(model):
-    """Whether a name or path means a published model, as far as one can tell."""
+def is_name(model: File) -> bool:
+    """Whether a name or path means a published model, as far as one can tell; a `pathlib.Path` does not."""
+    if isinstance(model, Path):
+        return False
     return str(model) in names() or not (Path(str(model)).exists() or Path(str(model)).suffix)
 
 
-def sha256(path):
+def sha256(path: File) -> str:
     """Hexadecimal sha256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def load(name, *, compile=False):
+def load(name: File, *, compile: bool = False) -> keras.Model:
     """Loads a published model by its name, or any Keras model by its path.
 
     Args:
@@ -113,11 +129,11 @@ def load(name, *, compile=False):
     import keras
 
     register()
-    path = Path(name)
-    if is_name(name):
-        path = file(str(name))
+    path = find(name) if is_name(name) else Path(name)
     if not path.is_file():
         raise ValueError(f"there is no model file {path}")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):  # Keras would say that there is no such file
+        raise ValueError(f"{path} is not a Keras model file: it is no zip archive")
     try:
         model = keras.saving.load_model(path, compile=compile)
     except Exception as error:  # Keras answers a broken file with whatever its reader met first
@@ -131,25 +147,26 @@ def load(name, *, compile=False):
     return model
 
 
-def card_of(model):
+def card_of(model: keras.Model) -> dict:
     """The card beside the file that `load` read a model from, or an empty one."""
     return _cards.get(model, {})
 
 
-def register():
+def register() -> None:
     """Imports all classes of which a file may be made, so that Keras finds them."""
     for module in CLASSES:
         importlib.import_module(f"zoo.{module}")
 
 
-def beside(path):
+def beside(path: File) -> dict:
     """The card beside a model file, or an empty one."""
     card = Path(path).parent / "card.json"
     return json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
 
 
-def published_or_path(builder, weights):
-    """The model behind a builder's `weights` argument: the name of a data set with published weights, or a path.
+def published_or_path(builder: str, weights: File) -> keras.Model:
+    """The model behind a builder's `weights` argument: the name of a data set with published weights (of several
+    the first), or of a published model, or a path.
 
     Raises:
         ValueError: If no such weights are published, or the file is not a Keras model.
@@ -158,7 +175,7 @@ def published_or_path(builder, weights):
     for name in names():
         entry = card(name)
         if entry["builder"] == builder:
-            published[entry["dataset"]["name"]] = name
+            published |= {name: name, entry["dataset"]["name"]: published.get(entry["dataset"]["name"], name)}
     weights = str(weights)
     if weights not in published and not Path(weights).suffix:
         accepted = ", ".join(["None", *map(repr, published)])
@@ -166,7 +183,7 @@ def published_or_path(builder, weights):
     return load(published.get(weights, weights))
 
 
-def from_weights(builder, weights, input_shape, num_classes=None):
+def from_weights(builder: str, weights: File, input_shape: Shape, num_classes: int | None = None) -> keras.Model:
     """The same for a network of images or sounds of one size; with another number of classes all but the last layer is
     kept.
 
@@ -181,7 +198,7 @@ def from_weights(builder, weights, input_shape, num_classes=None):
     return model if num_classes is None else with_classes(model, num_classes)
 
 
-def with_classes(model, num_classes):
+def with_classes(model: keras.Model, num_classes: int) -> keras.Model:
     """A classifier for another number of classes: its last layer is new, all else is that of `model`.
 
     Raises:

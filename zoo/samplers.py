@@ -11,15 +11,22 @@ Every sampler here has this form; they differ in the four numbers only.
 """
 
 import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Literal
 
 import numpy as np
 from keras import ops
+
+from zoo.kinds import Array, Sampler, Tensor
 
 SCHEDULES = ("linear", "cosine")
 SAMPLERS = ("ddpm", "ddim", "dpm_solver++")
 
 
-def noise_schedule(schedule="cosine", timesteps=1000, shift=1.0):
+def noise_schedule(
+    schedule: Literal["linear", "cosine"] = "cosine", timesteps: int = 1000, shift: float = 1.0
+) -> tuple[Array, Array]:
     """How much of the image and how much noise there is at each level.
 
     With beta the variance that one step adds, alpha-bar is the running product of 1 - beta. A shift multiplies noise
@@ -56,7 +63,7 @@ def noise_schedule(schedule="cosine", timesteps=1000, shift=1.0):
     return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
 
 
-def levels(timesteps, steps, xp=np):
+def levels(timesteps: int, steps: int | Tensor, xp: ModuleType = np) -> Tensor:
     """The levels to visit: integers (steps + 1,), from `timesteps` down to 0.
 
     They lie closer together near noise, where it is decided what an image shows, and near the clean image, where its
@@ -80,7 +87,13 @@ def levels(timesteps, steps, xp=np):
     return xp.cast(rounded, "int32") if xp is not np else rounded.astype(int)
 
 
-def coefficients(signal, noise, sampler="dpm_solver++", eta=0.0, xp=np):
+def coefficients(
+    signal: Tensor,
+    noise: Tensor,
+    sampler: Sampler = "dpm_solver++",
+    eta: float = 0.0,
+    xp: ModuleType = np,
+) -> Tensor:
     """The table of a sampler for a way through the levels.
 
     "ddim" (Song et al., "Denoising diffusion implicit models", 2020) is deterministic at eta 0 and exact to first
@@ -123,7 +136,7 @@ def coefficients(signal, noise, sampler="dpm_solver++", eta=0.0, xp=np):
     return xp.stack([kept, from_clean * (1 + extrapolation), -from_clean * extrapolation, fresh], axis=1)
 
 
-def resampled(table, path, signal, noise, times):
+def resampled(table: Array, path: Array, signal: Array, noise: Array, times: int) -> tuple[Array, Array]:
     """The table and levels of a way that takes each step `times` times, going back by fresh noise in between.
 
     So what is known of an image and what is guessed grow together (Lugmayr et al., "RePaint", 2022). The way back is
@@ -149,7 +162,7 @@ def resampled(table, path, signal, noise, times):
     return np.array(rows), np.array(visited)
 
 
-def projection(task, given):
+def projection(task: str, given: dict) -> Callable:
     """Function that puts what is given into a guess of the clean image, or None.
 
     Args:
@@ -174,12 +187,12 @@ def projection(task, given):
     return None
 
 
-def normal(count, shape, seed):
+def normal(count: int, shape: tuple[int, ...], seed: int | None) -> Array:
     """Standard normal noise, NumPy float32 (count, *shape)."""
     return np.random.default_rng(seed).standard_normal((count, *shape)).astype("float32")
 
 
-def arc(first, second, count):
+def arc(first: Array, second: Array, count: int) -> Array:
     """Noises (count, height, width, channels) from one to another along an arc: halfway on the straight line there
     would be too little noise."""
     lengths = np.prod([np.linalg.norm(noise) for noise in (first, second)])

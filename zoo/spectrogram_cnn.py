@@ -9,32 +9,37 @@ The spectrogram is a layer, so a saved or exported model takes sound as it comes
 to its own loudest point, so a quiet recording looks like a loud one.
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 import numpy as np
 from keras import Input, Model, layers, ops
 
 from zoo import pretrained
+from zoo.kinds import File, Shape, Tensor
+from zoo.waveforms import QUIET, RANGE, fft_length, mel_matrix
 
 FILTERS = {"plain": (16, 32, 64), "depthwise": (32, 48, 64, 96)}
 
 
 def spectrogram_cnn(
-    input_shape=(8000,),
-    num_classes=10,
+    input_shape: Shape = (8000,),
+    num_classes: int = 10,
     *,
-    sample_rate=8000,
-    window=256,
-    stride=128,
-    frontend="stft",
-    mel_bins=40,
-    architecture="plain",
-    filters=None,
-    blocks=2,
-    dropout=0.0,
-    augment=0.0,
-    weights=None,
-    name="spectrogram_cnn",
-):
+    sample_rate: int = 8000,
+    window: int = 256,
+    stride: int = 128,
+    frontend: Literal["stft", "log_mel", None] = "stft",
+    mel_bins: int = 40,
+    architecture: Literal["plain", "depthwise"] = "plain",
+    filters: Sequence[int] | None = None,
+    blocks: int = 2,
+    dropout: float = 0.0,
+    augment: float = 0.0,
+    weights: File | None = None,
+    name: str = "spectrogram_cnn",
+) -> keras.Model:
     """Builds a classifier of sounds that looks at their spectrogram.
 
     "plain" is per stage a 3x3 convolution with ReLU and 2x2 max pooling; "depthwise" is a 5x5 convolution of stride 2,
@@ -126,8 +131,6 @@ class Spectrogram(layers.Layer):
         ValueError: If an argument is out of range, or the waveform shorter than the window.
     """
 
-    RANGE = 45.0  # decibels; less would lose soft consonants, more shows the noise of the recording
-    QUIET = -60.0  # decibels of full scale: a sound that is softer all through is shown as soft
     keep_float = True  # for `zoo.export`: eight bits cannot hold the range of a spectrum's power
 
     def __init__(self, sample_rate, window, stride, mel_bins=None, **kwargs):
@@ -160,7 +163,7 @@ class Spectrogram(layers.Layer):
             power = ops.matmul(power, self.matrix)
         decibels = ops.log(power + 1e-12) * (10 / np.log(10))
         loudest = ops.max(decibels, axis=(1, 2), keepdims=True)
-        image = 1 + (decibels - ops.maximum(loudest, self.QUIET)) / self.RANGE
+        image = 1 + (decibels - ops.maximum(loudest, QUIET)) / RANGE
         return ops.expand_dims(ops.clip(image, 0.0, 1.0), -1)
 
 
@@ -212,12 +215,7 @@ class SpecAugment(layers.Layer):
         return keras.random.uniform(shape, low, 1.0, dtype="float32", seed=self.generator)
 
 
-def fft_length(window):
-    """The next power of two: the Fourier transform of TFLite knows no other length."""
-    return 1 << (window - 1).bit_length()
-
-
-def power_spectrogram(waveform, window, stride, by_matrix=False):
+def power_spectrogram(waveform: Tensor, window: int, stride: int, by_matrix: bool = False) -> Tensor:
     """Power of short-time spectra, (batch, frames, fft_length // 2 + 1), on a scale where a sine of full scale is 1.
 
     Args:
@@ -236,33 +234,6 @@ def power_spectrogram(waveform, window, stride, by_matrix=False):
     else:
         real, imaginary = ops.rfft(frames, fft_length=length)
     return real * real + imaginary * imaginary
-
-
-def mel_matrix(sample_rate, bins, mel_bins, low=60.0):
-    """Weights that sum frequencies to mel bands, float32 (bins, mel_bins): triangles of height 1, evenly spaced in mel.
-
-    Args:
-        sample_rate: Samples per second.
-        bins: Number of frequencies, from 0 to half the sample rate.
-        mel_bins: Number of bands.
-        low: Lowest frequency of the first band in hertz; the last one ends at half the sample rate.
-
-    Raises:
-        ValueError: If the spectrum is too coarse: a band would see none of its frequencies.
-    """
-    if mel_bins < 1:
-        raise ValueError(f"mel_bins must be 1 or more, got {mel_bins}")
-
-    def mel(hertz):
-        return 1127 * np.log1p(hertz / 700)
-
-    edges = np.linspace(mel(low), mel(sample_rate / 2), mel_bins + 2)
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    frequency = mel(np.linspace(0, sample_rate / 2, bins))[:, None]
-    weights = np.minimum((frequency - left) / (centre - left), (right - frequency) / (right - centre)).clip(0)
-    if not weights.any(axis=0).all():
-        raise ValueError(f"mel_bins={mel_bins} is too many for {bins} frequencies: take a longer window or fewer bands")
-    return np.float32(weights)
 
 
 def _plain(x, filters, blocks):

@@ -6,33 +6,53 @@ import numpy as np
 from PIL import Image
 
 
-def by_tiles(restore, image, tile, overlaps=4, *, at_once=512):
+def by_tiles(restore, image, tile, overlaps=4, *, factor=1, at_once=512, progress=None):
     """Restores an image of any size by overlapping tiles that are blended without a seam; its edges are mirrored.
 
+    Besides the image and the result it holds a band of one tile's height, so a large photo needs little memory.
+
     Args:
-        restore: Function from tiles to restored tiles, uint8 (count, *tile, channels).
+        restore: Function from tiles, uint8 (count, *tile, channels), to restored ones, `factor` times as high and wide.
         image: uint8 (height, width, channels).
         tile: (height, width) of a tile. Where the image is no larger, there is one tile and nothing to blend.
-        overlaps: Tiles that see the same pixel, along an axis.
+        overlaps: Tiles that see the same pixel, along an axis; with 1, which is the fastest, two do so in a narrow
+            strip where they meet: for a network that sees no further than a seventh of a tile.
+        factor: How many times as high and wide the result is.
         at_once: Tiles per call.
+        progress: Function called with the number of tiles done and of all.
 
     Returns:
-        The restored image, same shape.
+        The restored image, uint8 (factor * height, factor * width, channels).
     """
     (rows, above, window_down), (columns, left, window_across) = (
         _tiling(size, side, overlaps) for size, side in zip(image.shape, tile, strict=False)
     )
     padded = np.pad(image, (above, left, (0, 0)), mode="reflect")
-    window = (window_down[:, None] * window_across)[..., None]
-    total, weight = np.zeros(padded.shape, np.float32), np.zeros((*padded.shape[:2], 1), np.float32)
-    places = [(slice(y, y + tile[0]), slice(x, x + tile[1])) for y in rows for x in columns]
-    for first in range(0, len(places), at_once):
-        chosen = places[first : first + at_once]
-        for place, restored in zip(chosen, restore(np.stack([padded[place] for place in chosen])), strict=True):
-            total[place] += window * restored
-            weight[place] += window
-    inside = slice(above[0], above[0] + image.shape[0]), slice(left[0], left[0] + image.shape[1])
-    return np.rint(total[inside] / weight[inside]).astype(np.uint8)
+    window = np.repeat(window_down, factor)[:, None, None] * np.repeat(window_across, factor)[:, None]
+    large = padded.shape[0] * factor, padded.shape[1] * factor, image.shape[2]
+    result = np.empty(large, np.uint8)
+    total, weight = np.zeros((factor * tile[0], *large[1:]), np.float32), np.zeros((factor * tile[0], large[1], 1), "f")
+    for number, y in enumerate(rows):
+        for first in range(0, len(columns), at_once):
+            chosen = columns[first : first + at_once]
+            pieces = np.stack([padded[y : y + tile[0], x : x + tile[1]] for x in chosen])
+            for x, restored in zip(chosen, restore(pieces), strict=True):
+                place = slice(factor * x, factor * (x + tile[1]))
+                total[:, place] += window * restored
+                weight[:, place] += window
+            if progress is not None:
+                progress(number * len(columns) + first + len(chosen), len(rows) * len(columns))
+        # what no later row reaches is done
+        done = factor * (rows[number + 1] - y) if number + 1 < len(rows) else len(total)
+        # of the margin that is cut off below, nothing was seen
+        ready = total[:done] / np.maximum(weight[:done], 1e-12)
+        result[factor * y : factor * y + done] = np.rint(ready)
+        total[:-done], weight[:-done] = total[done:].copy(), weight[done:].copy()
+        total[len(total) - done :], weight[len(weight) - done :] = 0, 0
+    inside = [
+        slice(factor * pad[0], factor * (pad[0] + size)) for pad, size in zip((above, left), image.shape, strict=False)
+    ]
+    return result[inside[0], inside[1]]
 
 
 def _tiling(size, side, overlaps):
@@ -43,8 +63,14 @@ def _tiling(size, side, overlaps):
     # with the step; at a quarter of a raised cosine that is less than a grey level.
     margin = side // 7
     inner = side - 2 * margin
-    step = max(1, inner // overlaps)
-    window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
+    if overlaps == 1:
+        blend = max(1, side // 16)
+        step = inner - blend
+        ramp = (np.arange(inner) + 0.5) / blend
+        window = np.pad(np.minimum(np.minimum(ramp, ramp[::-1]), 1.0), margin)
+    else:
+        step = max(1, inner // overlaps)
+        window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(inner) + 0.5) / inner), margin)
     before = side - margin - step  # so that the first pixel, too, is in as many tiles as any
     starts = [step * index for index in range(math.ceil((before + size - margin) / step))]
     return starts, (before, starts[-1] + side - before - size), window.astype(np.float32)

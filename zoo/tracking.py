@@ -6,6 +6,7 @@ of Wojke et al., "Simple online and realtime tracking with a deep association me
 
 import numpy as np
 
+from zoo.kinds import Array
 from zoo.suppression import box_overlaps
 
 # standard deviations of centre x, centre y and height as shares of the height, of width / height as numbers
@@ -28,7 +29,7 @@ class Tracker:
         ValueError: If the confidences are out of order or `remember` is negative.
     """
 
-    def __init__(self, *, high=0.5, low=0.1, remember=30):
+    def __init__(self, *, high: float = 0.5, low: float = 0.1, remember: int = 30):
         if not 0 <= low <= high <= 1:
             raise ValueError(f"confidences are 0 <= low <= high <= 1, got {low=} and {high=}")
         if remember < 0:
@@ -37,7 +38,7 @@ class Tracker:
         self.count = 0
         self._tracks, self._frames = [], 0
 
-    def update(self, found):
+    def update(self, found: dict[str, Array]) -> list:
         """Follows the objects to the next frame.
 
         Args:
@@ -82,7 +83,7 @@ class Tracker:
         numbers = np.array([number for _, number in chosen], int)
         return {"boxes": boxes[places], "scores": scores[places], "classes": classes[places], "tracks": numbers}
 
-    def between(self, share):
+    def between(self, share: float) -> list:
         """Where what was found last should be a share of a frame later: "boxes", "classes" and "tracks"."""
         shown = [track for track in self._tracks if track.number and not track.missed]
         boxes = np.array([_corners(track.mean[:, 0] + share * track.mean[:, 1]) for track in shown]).reshape(-1, 4)

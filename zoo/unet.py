@@ -8,11 +8,14 @@ resolution cheap, or an encoder from `keras.applications`. The published network
 """
 
 import re
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 from keras import Input, Model, layers
 
 from zoo import backbones, pretrained
+from zoo.kinds import File, Shape
 
 ENCODERS = {  # those with a short name; any other of `zoo.backbones` has its own
     "mobilenet_v2": "MobileNetV2",
@@ -27,25 +30,25 @@ UPSAMPLINGS = ("nearest", "bilinear", "transposed")
 
 
 def unet(
-    input_shape=(256, 256, 1),
-    num_classes=1,
+    input_shape: Shape = (256, 256, 1),
+    num_classes: int = 1,
     *,
-    filters=None,
-    convolutions=1,
-    stem_stride=1,
-    normalization="none",
-    groups=8,
-    residual=False,
-    separable=False,
-    dropout=0.0,
-    upsampling="nearest",
-    attention=False,
-    deep_supervision=False,
-    encoder=None,
-    encoder_weights=None,
-    weights=None,
-    name="unet",
-):
+    filters: Sequence[int] | None = None,
+    convolutions: int = 1,
+    stem_stride: int = 1,
+    normalization: Literal["none", "batch", "group"] = "none",
+    groups: int = 8,
+    residual: bool = False,
+    separable: bool = False,
+    dropout: float = 0.0,
+    upsampling: Literal["nearest", "bilinear", "transposed"] = "nearest",
+    attention: bool = False,
+    deep_supervision: bool = False,
+    encoder: str | None = None,
+    encoder_weights: Literal["imagenet", None] = None,
+    weights: File | None = None,
+    name: str = "unet",
+) -> keras.Model:
     """Builds a U-Net.
 
     Each level of the encoder is `convolutions` times a 3x3 convolution with ReLU, then 2x2 max pooling; each level of
@@ -142,12 +145,12 @@ def unet(
     return Model(image, masks if len(masks) > 1 else masks[0], name=name)
 
 
-def without_supervision(model):
+def without_supervision(model: keras.Model) -> keras.Model:
     """The same network, sharing its weights, with the output "mask" only: what is needed after training."""
     return Model(model.input, model.outputs[0], name=model.name) if len(model.outputs) > 1 else model
 
 
-def resized(model, height, width):
+def resized(model: keras.Model, height: int | None, width: int | None) -> keras.Model:
     """A copy of a U-Net with the same weights for images of another size.
 
     Raises:
@@ -159,7 +162,7 @@ def resized(model, height, width):
     return copy
 
 
-def stride_of(model):
+def stride_of(model: keras.Model) -> int:
     """What height and width of a U-Net's images must be multiples of."""
     ups = [layer for layer in model.layers if re.fullmatch(r"decoder\d+_upsampling", layer.name)]
     lowest = max(ups, key=lambda layer: int(layer.name[7:].split("_")[0])) if ups else model.get_layer("mask_logits")

@@ -8,6 +8,8 @@ import numpy as np
 
 KINDS = "WAV, FLAC, OGG, MP3, AIFF and what else libsndfile opens"
 RATES = (4000, 192_000)
+RANGE = 45.0  # decibels of a spectrogram; less would lose soft consonants, more shows the noise of the recording
+QUIET = -60.0  # decibels of full scale: a sound that is softer all through is shown as soft
 
 
 def _tell(path, what):
@@ -144,3 +146,65 @@ def check_rate(what, rate):
     """Refuses samples per second outside of `RATES`."""
     if not RATES[0] <= rate <= RATES[1]:
         raise ValueError(f"{what} has {rate:,} samples per second: accepted are {RATES[0]:,} to {RATES[1]:,}")
+
+
+def fft_length(window):
+    """The next power of two: the Fourier transform of TFLite knows no other length."""
+    return 1 << (window - 1).bit_length()
+
+
+def mel_matrix(sample_rate, bins, mel_bins, low=60.0):
+    """Weights that sum frequencies to mel bands, float32 (bins, mel_bins): triangles of height 1, evenly spaced in mel.
+
+    Args:
+        sample_rate: Samples per second.
+        bins: Number of frequencies, from 0 to half the sample rate.
+        mel_bins: Number of bands.
+        low: Lowest frequency of the first band in hertz; the last one ends at half the sample rate.
+
+    Raises:
+        ValueError: If the spectrum is too coarse: a band would see none of its frequencies.
+    """
+    if mel_bins < 1:
+        raise ValueError(f"mel_bins must be 1 or more, got {mel_bins}")
+
+    def mel(hertz):
+        return 1127 * np.log1p(hertz / 700)
+
+    edges = np.linspace(mel(low), mel(sample_rate / 2), mel_bins + 2)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    frequency = mel(np.linspace(0, sample_rate / 2, bins))[:, None]
+    weights = np.minimum((frequency - left) / (centre - left), (right - frequency) / (right - centre)).clip(0)
+    if not weights.any(axis=0).all():
+        raise ValueError(f"mel_bins={mel_bins} is too many for {bins} frequencies: take a longer window or fewer bands")
+    return np.float32(weights)
+
+
+def spectrogram(waveform, sample_rate, window, stride, mel_bins=None):
+    """The image that a `zoo.spectrogram_cnn.Spectrogram` of these arguments makes of one waveform, without Keras.
+
+    Args:
+        waveform: float32 (samples,) in [-1, 1]; one shorter than the window is followed by zeros.
+        sample_rate: Samples per second.
+        window: Samples of each short-time spectrum.
+        stride: Samples from one spectrum to the next.
+        mel_bins: Number of mel bands, or None for all frequencies.
+
+    Returns:
+        float32 (time, frequency) in [0, 1].
+    """
+    waveform = np.pad(waveform, (0, max(0, window - len(waveform))))
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, window)[::stride] * (hann * 2 / hann.sum())
+    power = np.abs(np.fft.rfft(frames, fft_length(window))) ** 2
+    if mel_bins is not None:
+        power = power @ mel_matrix(sample_rate, power.shape[1], mel_bins)
+    decibels = 10 * np.log10(power + 1e-12)
+    return np.float32((1 + (decibels - max(decibels.max(), QUIET)) / RANGE).clip(0, 1))
+
+
+def frequencies(sample_rate, window, mel_bins=None):
+    """Hertz at the middle of each frequency of such an image."""
+    bins = fft_length(window) // 2 + 1
+    hertz = np.linspace(0, sample_rate / 2, bins)
+    return hertz if mel_bins is None else hertz[mel_matrix(sample_rate, bins, mel_bins).argmax(axis=0)]

@@ -12,6 +12,7 @@ Layer names and block structure are those of keras-cv's YOLOV8Detector, whose we
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -19,24 +20,25 @@ from keras import Input, layers, ops
 
 from zoo import backbones, pretrained
 from zoo.boxes import STRIDES
+from zoo.kinds import File, Shape
 
 SIZES = {"nano": (1 / 3, 0.25), "small": (1 / 3, 0.5), "medium": (2 / 3, 0.75)}
 
 
 def yolo(
-    input_shape=(416, 416, 3),
-    num_classes=80,
+    input_shape: Shape = (416, 416, 3),
+    num_classes: int = 80,
     *,
-    size="nano",
-    reg_max=16,
-    neck_depths=None,
-    backbone=None,
-    backbone_weights=None,
-    train_statistics=False,
-    freeze_until=None,
-    weights=None,
-    name="yolo",
-):
+    size: str | tuple[float, float] = "nano",
+    reg_max: int = 16,
+    neck_depths: tuple[int, int] | None = None,
+    backbone: str | None = None,
+    backbone_weights: Literal["imagenet", None] = None,
+    train_statistics: bool = False,
+    freeze_until: str | None = None,
+    weights: File | None = None,
+    name: str = "yolo",
+) -> keras.Model:
     """Builds a YOLO detector.
 
     Input:  "image", float32 (batch, height, width, channels) in [0, 1].
@@ -124,7 +126,7 @@ class Detector(keras.Model):
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
-def from_keras_cv(detector, input_shape, *, name="yolo"):
+def from_keras_cv(detector: keras.Model, input_shape: Shape, *, name: str = "yolo") -> keras.Model:
     """The same network as a keras-cv YOLOV8Detector, with its weights.
 
     Args:
@@ -143,7 +145,7 @@ def from_keras_cv(detector, input_shape, *, name="yolo"):
     return _take_over(detector, model)
 
 
-def fitted(model, input_shape, num_classes, *, name=None):
+def fitted(model: keras.Model, input_shape: Shape, num_classes: int, *, name: str | None = None) -> keras.Model:
     """A detector with the weights of another one, for other images or classes.
 
     Args:

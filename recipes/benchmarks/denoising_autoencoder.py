@@ -8,6 +8,7 @@ import numpy as np
 
 import zoo
 from recipes import results, runs, timing, training
+from recipes.benchmarks import photo_restoration
 from recipes.data import noise as noises
 from recipes.denoising_autoencoder import Restorer, datasets, representative
 from zoo import export as exporting
@@ -26,7 +27,8 @@ def benchmark(
     """Compares the classic code (noise added once, plain fit on arrays) with ours, and times all forms of a model.
 
     Both train the classic network of 19,393 parameters at batch 64, in turn in one process; ours draws the noise anew
-    for each batch. Figures are medians over the rounds.
+    for each batch. Figures are medians over the rounds. A model for photos (with `--dataset FOLDER`) is trained on
+    parts of them instead; its phone file is timed per megapixel beside classical methods, and its memory measured.
 
     Args:
         model: Model whose forms are timed on one image.
@@ -39,6 +41,10 @@ def benchmark(
     """
     training.check_positive(rounds=rounds, images=images)
     restorer = Restorer(model).keras_only()
+    if restorer.overlaps < 4:  # it has learnt from photos
+        result, tables = photo_restoration.measure(restorer, dataset, rounds, images)
+        folder = runs.output_folder("denoising_autoencoder", f"benchmark-{Path(dataset).name}", output)
+        return results.benchmarked(folder, result, tables)
     clean = datasets(dataset, None, data_dir, manual_dir)
     folder = runs.output_folder("denoising_autoencoder", f"benchmark-{clean.name}", output)
     kind, level = restorer.noise(None, None)

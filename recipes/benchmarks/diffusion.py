@@ -12,6 +12,7 @@ from recipes import results, runs, timing, training
 from recipes.benchmarks.plain_diffusion import PlainDiffusion, PlainNormalization, python_loop
 from recipes.data import images as image_data
 from recipes.diffusion import Generator, datasets
+from recipes.memory import peak_memory
 from zoo import export as exporting
 
 
@@ -53,7 +54,7 @@ def benchmark(
     seconds = _sampling_speed(generator.model, count, steps, rounds)
     speeds = _training_speed(generator.model, images, rounds, batch_size, training_steps)
     latencies = _latencies(generator, steps)
-    memory = timing.peak_memory()
+    memory = peak_memory()
     result = {
         "metrics": {"images_per_second": count / seconds["compiled loop"]},
         "baselines": {

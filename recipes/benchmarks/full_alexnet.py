@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import zoo
-from recipes import timing
+from recipes.memory import peak_memory
 from zoo import export as exporting
 
 
@@ -47,8 +47,8 @@ def measure(batch_size=16, **options):
         "loss": loss,
         "max difference": difference,
         "tflite bytes": size,
-        "memory bytes": timing.peak_memory(),
-        "converter memory bytes": timing.peak_memory(children=True),
+        "memory bytes": peak_memory(),
+        "converter memory bytes": peak_memory(children=True),
     }
 
 

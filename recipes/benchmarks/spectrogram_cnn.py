@@ -5,13 +5,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from scipy import signal
 
 from recipes import results, runs, timing, training
 from recipes.data import audio
 from recipes.spectrogram_cnn import Classifier
 from zoo import export as exporting
-from zoo.spectrogram_cnn import Spectrogram
+from zoo import waveforms
 
 
 def benchmark(
@@ -89,7 +88,7 @@ def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
             augment=augment,
         )
 
-    pictures = np.stack([_numpy_spectrogram(one / 32768, classifier.settings) for one in x])[..., None]
+    pictures = np.stack([waveforms.spectrogram(one / 32768, **classifier.settings) for one in x])[..., None]
     targets = keras.utils.to_categorical(y, names)
     whole = keras.Model.from_config(config)
     image = whole.get_layer("image").output
@@ -115,15 +114,3 @@ def _speeds(classifier, sounds, rounds, batch_size=64, at_most=2048):
     speeds = {name: found[name] for name in list(contenders)[:3]}
     speeds["inside / beforehand"] = found[" / ".join(pair)]
     return {name: found[name] for name in list(contenders)[3:]}, speeds
-
-
-def _numpy_spectrogram(waveform, settings):
-    """What one would write by hand in place of the model's front end."""
-    frames = np.lib.stride_tricks.sliding_window_view(waveform, settings["window"])[:: settings["stride"]]
-    hann = signal.get_window("hann", settings["window"])
-    power = np.abs(np.fft.rfft(frames * hann * 2 / hann.sum(), 1 << (settings["window"] - 1).bit_length())) ** 2
-    if settings["mel_bins"]:
-        power = power @ Spectrogram(**settings).matrix
-    decibels = 10 * np.log10(power + 1e-12)
-    image = 1 + (decibels - max(decibels.max(), Spectrogram.QUIET)) / Spectrogram.RANGE
-    return image.clip(0, 1).astype(np.float32)

@@ -16,35 +16,19 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from recipes.data import images, notes, synthesis
+from recipes.data import draws, images, notes, synthesis
 from recipes.data import splits as split_data
 from recipes.data.images import SPLITS, stream, without_autotune
+from recipes.data.sound_files import SUFFIXES, Channel, files  # noqa: F401 - asked for beside the data
 from recipes.data.splits import walk
 from zoo import waveforms
 from zoo.waveforms import check_rate, fit, one_channel, pcm, read_channels, resample
 
-SUFFIXES = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".au",
-    ".snd",
-    ".caf",
-    ".w64",
-    ".rf64",
-}
 NOISE = "_background_noise_"  # the folder of Speech Commands that is no class
 LISTS = {"validation": ("validation_list.txt",), "test": ("testing_list.txt", "test_list.txt")}  # its splits
 LICENCES = {"spoken_digit": "CC BY-SA 4.0"}  # where tensorflow-datasets does not say
 OFFLINE = "without a network: --dataset sounds, or --dataset FOLDER of class/*.wav, or --manual-dir with its files"
 
-Channel = Literal["first", "mix"]
 Long = Literal["loudest", "windows"]
 
 
@@ -171,11 +155,6 @@ def read(path, sample_rate, channel="first"):
     return waveforms.read(path, sample_rate, channel, notes.tell)
 
 
-def files(folder):
-    """Sound files below a folder, sorted, hidden ones left out; links to folders are followed."""
-    return [path for path in walk(folder) if path.suffix.lower() in SUFFIXES]
-
-
 def speaker(name):
     """The speaker or source that a file name tells, or "": CLASS_SPEAKER_NUMBER.wav or SPEAKER_nohash_NUMBER.wav."""
     match = re.fullmatch(r"(\w+)_nohash_\d+|[^_]+_(.+)_\d+", Path(name).stem)
@@ -232,9 +211,8 @@ def training_batches(
         y = tf.one_hot(tf.gather(labels, chosen), num_classes)
         return mix(x, y, [seed + 1, step], mixup) if mixup else (x, y)
 
-    return stream(
-        batch, len(labels), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
-    )
+    order = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "first_epoch": first_epoch, "seed": seed}
+    return stream(batch, len(labels), **order, whole=bool(mixup))
 
 
 def evaluation_batches(waveforms, labels, *, num_classes, batch_size=256):
@@ -265,7 +243,7 @@ def alter(waveforms, seed, *, sample_rate, strength=1.0):
     """
     number_seed, curve_seed, echo_seed, noise_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4))
     count, samples = tf.shape(waveforms)[0], waveforms.shape[1]
-    numbers = tf.random.stateless_uniform((10, count, 1), number_seed)
+    numbers = draws.uniform((10, count, 1), number_seed, axis=1)
 
     def drawn(row, low, high):
         return low + (high - low) * numbers[row]
@@ -277,7 +255,7 @@ def alter(waveforms, seed, *, sample_rate, strength=1.0):
     # equaliser and echo in one go, as factors of the spectrum
     length = samples + samples // 5  # room for the echo
     waves = _waves(length // 2 + 1)
-    decibels = tf.matmul(strength * tf.random.stateless_normal((count, len(waves)), curve_seed), waves)
+    decibels = tf.matmul(strength * draws.normal((count, len(waves)), curve_seed), waves)
     loud = tf.where(numbers[2] < 0.5, 0.0, drawn(3, 0.0, 0.7) * strength)
     echo = _echo(echo_seed, 0.01 * 10.0 ** numbers[4], loud, sample_rate, samples // 5)
     factor = tf.signal.rfft(echo, [length]) * tf.cast(10.0 ** (decibels / 20), tf.complex64)
@@ -302,7 +280,7 @@ def lay_under(waveforms, noise, seed):
         float32, same shape, in [-1, 1].
     """
     count, samples = tf.shape(waveforms)[0], waveforms.shape[1]
-    draw = tf.random.stateless_uniform((3, count, 1), seed)
+    draw = draws.uniform((3, count, 1), seed, axis=1)
     starts = tf.cast(draw[0] * tf.cast(tf.shape(noise)[0] - samples, tf.float32), tf.int32)
     parts = tf.gather(noise, starts + tf.range(samples))
 
@@ -371,7 +349,7 @@ def _waves(bins):
 def _echo(seed, decay, loud, sample_rate, length):
     """Responses of a room, (batch, length): the sound itself, and noise that dies away in `decay` seconds."""
     time = np.arange(length, dtype=np.float32) / sample_rate
-    tail = tf.random.stateless_normal((tf.shape(decay)[0], length), seed) * tf.exp(-time / decay)
+    tail = draws.normal((tf.shape(decay)[0], length), seed) * tf.exp(-time / decay)
     tail *= np.float32(time > 0.002)
     tail *= loud / tf.sqrt(tf.reduce_sum(tail * tail, axis=1, keepdims=True) + 1e-9)
     return tail + np.eye(1, length, dtype=np.float32)
@@ -381,7 +359,7 @@ def _coloured_noise(seed, colour, samples):
     """Noise (batch, samples) of mean square 1 whose power falls with the frequency to the power of `colour`."""
     bins = samples // 2 + 1
     frequency = np.maximum(np.arange(bins, dtype=np.float32), bins / 80) / bins
-    normal = tf.random.stateless_normal((2, tf.shape(colour)[0], bins), seed) * frequency ** (-colour / 2)
+    normal = draws.normal((2, tf.shape(colour)[0], bins), seed, axis=1) * frequency ** (-colour / 2)
     normal *= samples / tf.sqrt(2 * tf.reduce_sum(normal**2, axis=(0, 2)))[:, None]
     return tf.signal.irfft(tf.complex(normal[0], normal[1]), [samples])
 

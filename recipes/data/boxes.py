@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recipes.checks import chosen
-from recipes.data import box_folders, box_tfds, figure_scenes, photos
+from recipes.data import box_folders, box_tfds, draws, figure_scenes, photos
 from recipes.data import images as image_data
 from recipes.data.mosaic import compose, jitter
 from zoo.letterbox import GREY, letterbox, shrink
@@ -446,8 +446,8 @@ def training_batches(
 
     def batch(step, chosen):
         key = tf.stack([seed, step])
-        others = tf.random.stateless_uniform((batch_size, 3), [seed + 1, step], 0, count, tf.int32)
-        alone = tf.random.stateless_uniform((batch_size,), [seed + 2, step]) >= mosaic
+        others = draws.uniform((chosen.shape[0], 3), [seed + 1, step], 0, count, tf.int32)
+        alone = draws.uniform((chosen.shape[0],), [seed + 2, step]) >= mosaic
         alone = tf.logical_or(alone, step >= (epochs - close_mosaic) * steps)
         four = tf.concat([tf.cast(chosen, tf.int32)[:, None], others], axis=1)
         pixels, sizes, found = picked(tf.reshape(four, (-1,)))

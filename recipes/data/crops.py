@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from recipes.data import images, noise, notes
+from recipes.data import draws, images, notes
 from recipes.data import splits as split_data
 
 MEMORY = 4e9  # bytes of all photos
@@ -123,20 +123,16 @@ def centres(photos, crop):
     return np.stack(cut)
 
 
-def training_batches(
-    photos, *, crop, crops_per_photo, kind, low, high, batch_size, steps, epochs, first_epoch=0, seed=0
-):
-    """One stream of all epochs of (noisy, clean), float32 in [0, 1]: parts cut out anywhere, flipped and turned.
+def training_batches(photos, *, crop, crops_per_photo, degrade, batch_size, steps, epochs, first_epoch=0, seed=0):
+    """One stream of all epochs of (degraded, clean), float32 in [0, 1]: parts cut out anywhere, flipped and turned.
 
-    Place, flip, turn and noise depend on nothing but the seed, the epoch and the step.
+    Place, flip, turn and damage depend on nothing but the seed, the epoch and the step.
 
     Args:
         photos: List of uint8 (height, width, channels).
         crop: (height, width) of a part; parts are turned by 90 degrees as well where the two are equal.
         crops_per_photo: Parts of each photo in an epoch.
-        kind: Kind of the noise, see `recipes.data.noise`.
-        low: Lowest level.
-        high: Highest level; each part gets its own, uniform in [low, high].
+        degrade: Function of a clean batch and a seed (two integers) that gives the damaged one.
         batch_size: Parts per batch.
         steps: Batches per epoch.
         epochs: Number of epochs of the whole training.
@@ -156,14 +152,14 @@ def training_batches(
         chosen = chosen % len(photos)
         place, turn, noise_seed = tf.unstack(tf.random.split(tf.stack([seed, step]), 3))
         height, width = tf.unstack(tf.gather(shapes, chosen), axis=1)
-        draw = tf.random.stateless_uniform((2, batch_size), place)
+        draw = draws.uniform((2, chosen.shape[0]), place, axis=1)
         top = tf.cast(draw[0] * tf.cast(height - crop[0] + 1, tf.float32), tf.int64)
         left = tf.cast(draw[1] * tf.cast(width - crop[1] + 1, tf.float32), tf.int64)
         rows = (top[:, None] + tf.range(crop[0], dtype=tf.int64)) * width[:, None] + left[:, None]
         begin = tf.gather(starts, chosen)[:, None] + rows * channels
-        clean = tf.reshape(tf.gather(flat, begin[..., None] + line), (batch_size, *crop, channels))
+        clean = tf.reshape(tf.gather(flat, begin[..., None] + line), (chosen.shape[0], *crop, channels))
         clean = _turned(tf.cast(clean, tf.float32) / 255.0, turn, crop[0] == crop[1])
-        return noise.add(clean, noise_seed, kind=kind, low=low, high=high), clean
+        return degrade(clean, noise_seed), clean
 
     return images.stream(
         batch,
@@ -184,7 +180,7 @@ def _enlarged(photo, crop):
 
 def _turned(batch, seed, square):
     """Each image of a batch in one of the eight ways in which it can lie, of four where it is not square."""
-    draw = tf.random.stateless_uniform((3, tf.shape(batch)[0], 1, 1, 1), seed)
+    draw = draws.uniform((3, tf.shape(batch)[0], 1, 1, 1), seed, axis=1)
     batch = tf.where(draw[0] < 0.5, batch, tf.reverse(batch, [1]))
     batch = tf.where(draw[1] < 0.5, batch, tf.reverse(batch, [2]))
     return tf.where(draw[2] < 0.5, batch, tf.transpose(batch, (0, 2, 1, 3))) if square else batch

@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from recipes.data import notes
@@ -33,3 +34,16 @@ def files(folder):
 def open_image(path):
     """As `zoo.photos.open_image`; what is told is gathered."""
     return photos.open_image(path, notes.tell)
+
+
+def read_image(path, channels=3):
+    """Reads an image file, uint8 (height, width, channels), turned upright.
+
+    Raises:
+        ValueError: If it cannot be read, or is grey where colour is wanted.
+    """
+    image = open_image(path)
+    if channels == 3 and image.mode in ("1", "L", "LA", "I", "F"):
+        raise ValueError(f"{path} is a grey image, colour is wanted (3 channels)")
+    pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+    return pixels.reshape(*pixels.shape[:2], channels)

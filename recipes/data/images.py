@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recipes.data import notes
+from recipes import hosts
+from recipes.data import draws, notes
 from recipes.data import splits as split_data
 from recipes.data.files import files, is_image, open_image
 from zoo.photos import KINDS, fit_one
@@ -196,18 +197,22 @@ def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, 
     )
 
 
-def stream(batch, count, *, batch_size, steps, epochs, first_epoch=0, seed=0):
+def stream(batch, count, *, batch_size, steps, epochs, first_epoch=0, seed=0, whole=False):
     """One stream of all epochs, in an order that depends on nothing but the seed and the epoch.
+
+    Of several hosts each prepares its own part of a batch.
 
     Args:
         batch: Function of the number of the step (int32, over all epochs) and the indices chosen (batch_size,), which
-            makes the batch; what it draws at random should depend on nothing but a seed and the step.
+            makes the batch; what it draws at random should depend on nothing but a seed and the step, and come from
+            `recipes.data.draws`. Of several hosts each gets a part of the indices.
         count: Number of examples.
         batch_size: Examples per batch.
         steps: Batches per epoch, at most count // batch_size.
         epochs: Number of epochs of the whole training.
         first_epoch: Where a resumed training goes on.
         seed: Seed of the order.
+        whole: Whether the examples of a batch depend on each other, so that each host prepares all of them.
     """
 
     def epoch_batches(epoch):
@@ -216,8 +221,15 @@ def stream(batch, count, *, batch_size, steps, epochs, first_epoch=0, seed=0):
         return tf.data.Dataset.from_tensor_slices(order).enumerate(epoch * steps)
 
     data = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_batches)
-    data = data.map(lambda step, chosen: batch(tf.cast(step, tf.int32), chosen), num_parallel_calls=2)
-    return without_autotune(data.prefetch(4))
+
+    def prepared(step, chosen):
+        step = tf.cast(step, tf.int32)
+        if whole:
+            return tf.nest.map_structure(hosts.own_part, batch(step, chosen))
+        with draws.of_host(*hosts.share()):
+            return batch(step, hosts.own_part(chosen))
+
+    return without_autotune(data.map(prepared, num_parallel_calls=2).prefetch(4))
 
 
 def evaluation_batches(images, labels, *, num_classes, batch_size=512):
@@ -245,7 +257,7 @@ def affine(images, seed, strength=1.0):
     """
     shape = tf.shape(images)
     count, height, width = shape[0], tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
-    draw = tf.random.stateless_uniform((6, count), seed, -strength, strength)
+    draw = draws.uniform((6, count), seed, -strength, strength, axis=1)
     angle, shear = draw[0] * (8 * np.pi / 180), draw[1] * 0.08
     zoom_x, zoom_y = 1 + 0.08 * draw[2], 1 + 0.08 * draw[3]
     # from output to input pixels, about the centre: rotate and shear, then scale

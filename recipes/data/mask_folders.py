@@ -11,6 +11,7 @@ from PIL import Image
 from recipes.data import images as image_data
 from recipes.data import notes
 from recipes.data import splits as split_data
+from recipes.data.files import read_image
 
 IGNORE = 255
 MEMORY = 3e9  # bytes of a split above which large images are halved, unless a size is given
@@ -236,19 +237,6 @@ def _turn(path):
     """How the EXIF orientation of a file turns it, for `Image.transpose`, or None."""
     with Image.open(path) as image:
         return ORIENTATIONS.get(image.getexif().get(0x0112))
-
-
-def read_image(path, channels=3):
-    """Reads an image file, uint8 (height, width, channels), turned upright.
-
-    Raises:
-        ValueError: If it cannot be read, or is grey where colour is wanted.
-    """
-    image = image_data.open_image(path)
-    if channels == 3 and image.mode in ("1", "L", "LA", "I", "F"):
-        raise ValueError(f"{path} is a grey image, colour is wanted (3 channels)")
-    pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
-    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def read_mask(path, classes):

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from recipes.data import draws, mask_folders
 from recipes.data import images as image_data
-from recipes.data import mask_folders
 from recipes.data import splits as split_data
 from recipes.data.mask_folders import IGNORE, cityscapes_classes, distinct_colours, fit, make_classes
 
@@ -286,11 +286,11 @@ def training_batches(
 
     def batch(step, chosen):
         x, y = tf.gather(images, chosen), tf.gather(masks, chosen)
-        transforms = _transforms(x.shape[1:3], crop, batch_size, [seed, step], scale, rotation, flip)
+        transforms = _transforms(x.shape[1:3], crop, chosen.shape[0], [seed, step], scale, rotation, flip)
         x = _transform(tf.cast(x, tf.float32) / 255.0, transforms, crop, "BILINEAR", 0.0)
         y = _transform(y, transforms, crop, "NEAREST", float(IGNORE))
         if jitter:
-            x = _jitter(x, batch_size, [seed + 1, step], jitter)
+            x = _jitter(x, chosen.shape[0], [seed + 1, step], jitter)
         return x, tf.cast(y[..., 0], tf.int32)
 
     return image_data.stream(
@@ -302,8 +302,8 @@ def pieces(images, masks, crop, *, at_most=64):
     """One piece of the size `crop` out of each of `at_most` images, spread evenly and always the same: uint8 (count,
     height, width, channels) and uint8 (count, height, width); what an image lacks is black and does not count."""
     chosen = np.linspace(0, len(masks) - 1, min(at_most, len(masks))).round().astype(int)
-    x = np.zeros((len(chosen), *crop, images.shape[-1]), np.uint8)
-    y = np.full((len(chosen), *crop), IGNORE, np.uint8)
+    x = np.zeros((chosen.shape[0], *crop, images.shape[-1]), np.uint8)
+    y = np.full((chosen.shape[0], *crop), IGNORE, np.uint8)
     random = np.random.default_rng(0)
     height, width = min(crop[0], images.shape[1]), min(crop[1], images.shape[2])
     for place, index in enumerate(chosen):
@@ -324,7 +324,7 @@ def validation_batches(images, masks, crop, *, batch_size=8):
 
 def _transforms(size, crop, count, seed, scale, rotation, flip):
     """From pixels of the crop to pixels of the image, (count, 8)."""
-    draw = tf.unstack(tf.random.stateless_uniform((6, count), seed))
+    draw = tf.unstack(draws.uniform((6, count), seed, axis=1))
     low, high = np.log(scale[0]), np.log(scale[1])
     step = tf.exp(-(low + (high - low) * draw[0]))
     angle = (2 * draw[1] - 1) * (rotation * np.pi / 180)
@@ -359,7 +359,7 @@ def _jitter(images, count, seed, strength):
     """Other light on each image: at strength 1 brightness within 0.2, contrast and saturation within 40 %, each
     channel within 10 %."""
     channels = images.shape[-1]
-    draw = strength * tf.random.stateless_uniform((count, 1, 1, 3 + channels), seed, -1.0, 1.0)
+    draw = strength * draws.uniform((count, 1, 1, 3 + channels), seed, -1.0, 1.0)
     brightness, contrast, saturation, tint = tf.split(draw, [1, 1, 1, channels], axis=-1)
     if channels == 3:
         grey = tf.reduce_mean(images, axis=-1, keepdims=True)

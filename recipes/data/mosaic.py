@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from recipes.data import draws
 from zoo.letterbox import GREY
 
 
@@ -24,7 +25,7 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
     """
     side = tf.constant([image_size[1], image_size[0]], tf.float32)  # x, y
     batch = tf.shape(alone)[0]
-    draw = tf.random.stateless_uniform((batch, 7), key)
+    draw = draws.uniform((batch, 7), key)
     # the mosaic's centre on a page of twice the size, in shares; an image alone is all to the left of and above it
     centre = tf.where(alone[:, None], 1e6, (0.5 + draw[:, :2]) * side)
     factor = 1 + scale * (2 * draw[:, 2:3] - 1)
@@ -85,7 +86,7 @@ def compose(pixels, sizes, boxes, alone, key, image_size, *, scale, translate, f
 
 def jitter(images, key, hue, saturation, brightness):
     """Each image of a batch in other colours: hue turned, saturation and brightness times a factor."""
-    draw = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 3), key, -1.0, 1.0)
+    draw = draws.uniform((tf.shape(images)[0], 1, 1, 3), key, -1.0, 1.0)
     h, s, v = tf.split(tf.image.rgb_to_hsv(images), 3, axis=-1)
     h = tf.math.floormod(h + hue * draw[..., :1], 1.0)
     s = tf.clip_by_value(s * (1 + saturation * draw[..., 1:2]), 0.0, 1.0)

@@ -4,25 +4,34 @@
 - poisson: photon noise; the level is the standard deviation at white, which is met by 1 / level ** 2 photons.
 - salt_and_pepper: the level is the share of pixels that turn white or black, each as often.
 - speckle: multiplied, x * (1 + noise); the level is the standard deviation of that noise, so of a white pixel.
+- camera: photon noise and a tenth as much read noise, added in linear light (sRGB taken back) and then encoded again
+  (Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting", 2008); the level is the deviation at white.
+- jpeg: a JPEG file in between; the level is its quality, 1 to 100, in here as a share of 100.
 
 Training draws it anew in every epoch, inside the pipeline; test pairs are drawn once, with a fixed seed, and rounded to
 uint8 as any file would hold them.
 """
 
+import io
 from typing import Literal, get_args
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
+from recipes.data import draws
 from recipes.data.images import stream, without_autotune
 
-Kind = Literal["gaussian", "poisson", "salt_and_pepper", "speckle"]
+Kind = Literal["gaussian", "poisson", "salt_and_pepper", "speckle", "camera", "jpeg"]
 KINDS = get_args(Kind)
+USUAL = {"jpeg": (10, 90)}  # what to train on where nothing is said
+READ = 0.1  # read noise of a camera, as a share of its photon noise at white
 SEED = 20_260_101  # of the test pairs, so that runs and files compare
 
 
-def level_range(level, name="noise_level"):
-    """(low, high) of one level, or of a range given by two, from 2 on as of 255; `name` is the argument's.
+def level_range(level, name="noise_level", kind="gaussian"):
+    """(low, high) of one level, or of a range given by two, from 2 on as of 255, of JPEG files of 100; `name` is the
+    argument's.
 
     Raises:
         ValueError: If a level is in neither range, the range given is empty, or there is no noise in it.
@@ -30,6 +39,13 @@ def level_range(level, name="noise_level"):
     levels = tuple(level) if isinstance(level, tuple | list) else (level,)
     if len(levels) not in (1, 2):
         raise ValueError(f"{name} is one level or a range of two, got {len(levels)}: {levels}")
+    if kind == "jpeg":
+        for value in levels:
+            if not (1 <= value <= 100 and value == int(value)):
+                raise ValueError(f"{name} of jpeg is a quality, a whole number in 1 to 100, got {value}")
+        if levels[0] > levels[-1]:
+            raise ValueError(f"{name} is LOW HIGH, got {levels[0]} > {levels[-1]}")
+        return levels[0] / 100, levels[-1] / 100
     of_255 = any(2 <= value <= 255 for value in levels)
     for value in levels:
         # between 1 and 2 nobody can tell which of the two is meant, and a share beside numbers of 255 is neither
@@ -61,15 +77,27 @@ def add(images, seed, *, kind, low, high):
     _check(kind)
     shape = tf.shape(images)
     level_seed, noise_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 2))
-    level = tf.random.stateless_uniform((shape[0], 1, 1, 1), level_seed, low, high)
+    level = draws.uniform((shape[0], 1, 1, 1), level_seed, low, high)
     if kind == "salt_and_pepper":
-        draw = tf.random.stateless_uniform((shape[0], shape[1], shape[2], 1), noise_seed)
+        draw = draws.uniform((shape[0], shape[1], shape[2], 1), noise_seed)
         return tf.where(draw < level / 2, 0.0, tf.where(draw < level, 1.0, images))
+    if kind == "jpeg":
+        quality = tf.cast(tf.round(100 * level[:, 0, 0, 0]), tf.int32)
+        pixels = tf.cast(tf.round(255 * images), tf.uint8)
+
+        def through_a_file(pair):
+            file = tf.raw_ops.EncodeJpegVariableQuality(images=pair[0], quality=tf.clip_by_value(pair[1], 1, 100))
+            return tf.io.decode_jpeg(file)
+
+        found = tf.map_fn(through_a_file, (pixels, quality), fn_output_signature=tf.uint8)
+        return tf.reshape(tf.cast(found, tf.float32), shape) / 255.0
+    if kind == "camera":
+        return _camera(images, level, draws.normal(shape, noise_seed), tf)
     if kind == "poisson":
         photons = 1 / tf.maximum(level, 1e-3) ** 2  # below that nothing is left of it in eight bits
-        noisy = tf.random.stateless_poisson(shape, noise_seed, images * photons, tf.float32) / photons
+        noisy = draws.poisson(images * photons, noise_seed) / photons
     else:
-        noise = level * tf.random.stateless_normal(shape, noise_seed)
+        noise = level * draws.normal(shape, noise_seed)
         noisy = images * (1 + noise) if kind == "speckle" else images + noise
     return tf.clip_by_value(noisy, 0.0, 1.0)
 
@@ -136,10 +164,26 @@ def _check(kind):
         raise ValueError(f"noise must be one of {', '.join(KINDS)}, got {kind!r}")
 
 
+def _camera(images, level, normal, xp):
+    """The noise of a camera, made of standard normal numbers; `xp` is NumPy or TensorFlow."""
+    light = xp.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+    light = xp.minimum(xp.maximum(light + level * xp.sqrt(light + READ**2) * normal, 0.0), 1.0)
+    return xp.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def _one(image, random, kind, level):
     if kind == "salt_and_pepper":
         draw = random.random((*image.shape[:2], 1))
         return np.where(draw < level / 2, 0.0, np.where(draw < level, 1.0, image))
+    if kind == "jpeg":
+        pixels = np.rint(255 * image).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if image.shape[-1] == 1 else pixels).save(
+            file, "JPEG", quality=max(1, round(100 * level))
+        )
+        return np.asarray(Image.open(file)).reshape(image.shape) / 255
+    if kind == "camera":
+        return _camera(image, level, random.standard_normal(image.shape), np)
     if kind == "poisson":
         photons = 1 / max(level, 1e-3) ** 2
         return random.poisson(image * photons) / photons

@@ -51,6 +51,8 @@ def training_batches(
         always.append(layers.RandomZoom((-augment, 0.0), fill_mode="nearest"))
     operations = _operations(augment) if augment else []
     blend = layers.MixUp(mixup) if mixup else None
+    for layer in [*always, *operations, *filter(None, [blend])]:
+        layer.backend.set_backend("tensorflow")  # tf.data's, also where the network is on JAX
 
     def batch(step, chosen):
         seeds = _Seeds(seed, step)
@@ -68,9 +70,8 @@ def training_batches(
             x, y = blend.transform_images(x, drawn), blend.transform_labels(y, drawn)
         return x, y, tf.linalg.matvec(y, class_weights)
 
-    return stream(
-        batch, len(labels), batch_size=batch_size, steps=steps, epochs=epochs, first_epoch=first_epoch, seed=seed
-    )
+    order = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "first_epoch": first_epoch, "seed": seed}
+    return stream(batch, len(labels), **order, whole=True)  # Keras's layers draw for a batch as it comes
 
 
 def _operations(strength):

@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from recipes.data import images, notes
+from recipes.data import draws, images, notes
 from recipes.data import splits as split_data
 from zoo import color
+from zoo.photos import inside, turn
 
 Target = Literal["shift", "gains", "angle"]
 SIDE = 256  # pixels a side in memory: above the network's 227, so that a cast is clipped before the image is made small
@@ -143,21 +143,6 @@ def pairs(photos, target, strength, *, seed, each=4, side=227):
     return changed, clean, values
 
 
-def turn(photo, angle):
-    """A uint8 photo turned counter-clockwise by an angle in degrees about its centre, its corners black."""
-    return np.asarray(Image.fromarray(photo).rotate(float(angle), Image.Resampling.BICUBIC))
-
-
-def inside(photo, angle):
-    """The largest part about the centre, in the same proportions, that has no black corner after a turn by `angle`."""
-    height, width = photo.shape[:2]
-    radians = np.radians(abs(angle))
-    longer = max(height, width) / min(height, width)
-    share = 1 / (np.cos(radians) + longer * np.sin(radians))
-    down, across = round(height * (1 - share) / 2), round(width * (1 - share) / 2)
-    return photo[down : height - down, across : width - across]
-
-
 def training_batches(
     photos,
     targets=None,
@@ -202,7 +187,7 @@ def training_batches(
         chosen = chosen % count
         seeds = tf.unstack(tf.random.split(tf.stack([seed, step]), 4))
         x = tf.cast(tf.gather(photos, chosen), tf.float32)
-        draw = tf.random.stateless_uniform((batch_size, outputs), seeds[0], -1.0, 1.0)
+        draw = draws.uniform((chosen.shape[0], outputs), seeds[0], -1.0, 1.0)
         if values is not None:
             y = tf.gather(values, chosen)
         elif target == "angle":
@@ -233,7 +218,7 @@ def expose(x, seed, strength):
     """
     if not strength:
         return x
-    draw = tf.random.stateless_uniform((5, tf.shape(x)[0], 1, 1, 1), seed, -1.0, 1.0)
+    draw = draws.uniform((5, tf.shape(x)[0], 1, 1, 1), seed, -1.0, 1.0, axis=1)
     gamma, exposure = tf.exp(0.4 * strength * draw[0]), 1 + 0.2 * strength * draw[1]
     contrast, saturation = 1 + 0.2 * strength * draw[2], 1 + strength * (0.4 * draw[3] - 0.1)
     y = 255.0 * exposure * tf.exp(gamma * tf.math.log(x / 255.0 + 1e-6))  # six times as fast as a power
@@ -254,7 +239,7 @@ def crop(x, seed, *, side, strength=1.0, flip=True, stretch=True):
         flip: Whether to mirror half of them.
         stretch: Whether the proportions may change, by up to a quarter.
     """
-    draw = tf.random.stateless_uniform((5, tf.shape(x)[0]), seed)
+    draw = draws.uniform((5, tf.shape(x)[0]), seed, axis=1)
     scale, aspect = 1 - 0.5 * strength * draw[0], tf.exp(0.22 * strength * stretch * (2 * draw[1] - 1))
     width, height = tf.minimum(scale * aspect, 1.0), tf.minimum(scale / aspect, 1.0)
     left, top = draw[2] * (1 - width), draw[3] * (1 - height)
@@ -276,7 +261,7 @@ def turned_crop(x, angle, seed, *, side, room, strength=1.0):
         strength: At 1 a part has 0.5 to 1 times the side of the largest one.
     """
     size, batch = x.shape[1], tf.shape(x)[0]
-    draw = tf.random.stateless_uniform((4, batch), seed)
+    draw = draws.uniform((4, batch), seed, axis=1)
     largest = 1 / (np.cos(np.radians(room)) + np.sin(np.radians(room)))
     scale = 1 - 0.5 * strength * draw[0]
     mirror = tf.where(draw[3] < 0.5, -1.0, 1.0)

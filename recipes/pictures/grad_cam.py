@@ -3,10 +3,10 @@
 import keras
 import matplotlib
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from recipes import plots
+from recipes.forward import gradient
 
 
 def heat(model, images, classes):
@@ -22,14 +22,16 @@ def heat(model, images, classes):
     """
     last = model.layers[-1]
     maps = next(layer.output for layer in reversed(model.layers) if len(getattr(layer.output, "shape", ())) == 4)
-    features = tf.constant(keras.Model(model.input, maps)(images / np.float32(255), training=False))
+    features = np.asarray(keras.Model(model.input, maps)(images / np.float32(255), training=False))
     head = keras.Model(maps, last.input)
-    with tf.GradientTape() as tape:
-        tape.watch(features)
+    wanted = np.eye(last.units, dtype=np.float32)[np.asarray(classes)]
+
+    def chosen(features):
         logits = keras.ops.matmul(keras.ops.cast(head(features, training=False), "float32"), last.kernel) + last.bias
-        chosen = tf.gather(logits, tf.constant(classes, tf.int32), axis=1, batch_dims=1)
-    weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
-    found = np.maximum(tf.reduce_sum(weights * features, axis=-1).numpy(), 0)
+        return keras.ops.sum(logits * wanted, axis=1)
+
+    weights = gradient(chosen, features).mean(axis=(1, 2), keepdims=True)
+    found = np.maximum((weights * features).sum(axis=-1), 0)
     found = found / np.maximum(found.max(axis=(1, 2), keepdims=True), 1e-9)
     size = images.shape[2], images.shape[1]
     return np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in found])

@@ -1,20 +1,20 @@
 """Pictures of sounds: waveform, spectrum, spectrogram, timeline."""
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 
 from recipes import plots
 
 
 def coloured(image):
     """A picture of one value in [0, 1] per pixel, (height, width), in colours: uint8 (height, width, 3)."""
+    from matplotlib import colormaps
+
     return np.uint8(255 * colormaps["magma"](image)[..., :3])
 
 
 def spectrogram(image, seconds, frequencies, path):
     """A spectrogram (bins, frames) in [0, 1] with axes; `frequencies` are those of its rows from below, in hertz."""
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = plots.figure_of(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     figure.colorbar(_spectrogram(axes, image, seconds, frequencies), label="1 is the loudest point, 0 is 45 dB below")
     plots.save(figure, path)
@@ -37,7 +37,7 @@ def sound(waveform, rate, path, *, title, spectrum, peaks, spectrogram, seen, fr
         timeline: (rows with "start" and "end", probabilities (count, classes), class names), or None.
     """
     seconds, channels = len(waveform) / rate, waveform.shape[1]
-    figure = Figure(figsize=(11, 2 * channels + 6 + 3 * bool(timeline)), layout="constrained")
+    figure = plots.figure_of(figsize=(11, 2 * channels + 6 + 3 * bool(timeline)), layout="constrained")
     figure.suptitle(title, parse_math=False)
     panels = [[f"channel {n + 1}"] * 2 for n in range(channels)] + [["spectrum", "seen"], ["spectrogram"] * 2]
     heights = [1] * channels + [1.6, 1.6]

@@ -1,20 +1,12 @@
-"""Pictures of segmentations: masks in colours, legends, tables of classes."""
+"""Diagrams of segmentations: sheets, bars and tables of classes."""
 
 import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
 
 from recipes import plots
-from zoo.atomic import atomic
-
-
-def in_colours(mask, colours):
-    """A mask of class numbers (height, width) in the colours of the classes, uint8; what is no class is black."""
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(colours)] = colours
-    return palette[mask]
+from recipes.pictures.class_colours import in_colours
 
 
 def masks(rows, class_names, colours, path, *, title=""):
@@ -59,17 +51,6 @@ def _class_legend(figure, class_names, colours):
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 8), frameon=False)
 
 
-def legend(class_names, colours, path):
-    """The names of the classes beside their colours."""
-    figure = Figure(figsize=(2.6, 0.3 * len(class_names) + 0.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(np.array(colours, np.uint8)[:, None], aspect="auto", extent=(0, 1, len(class_names) - 0.5, -0.5))
-    axes.set_yticks(range(len(class_names)), class_names, parse_math=False)
-    axes.set(xticks=[])
-    axes.yaxis.tick_right()
-    plots.save(figure, path)
-
-
 def bars(values, names, path, *, colours=None, title="", xlabel=""):
     """One horizontal bar per class with its value in [0, 1]; NaN is shown as absent."""
     figure = Figure(figsize=(7, 0.32 * len(names) + 1.2), layout="constrained")
@@ -109,24 +90,3 @@ def shares(matrix, class_names, path, *, title=""):
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=10)
     plots.save(figure, path)
-
-
-def save_indexed(mask, colours, path):
-    """Writes a mask of class numbers (height, width) as PNG with a palette: the values are the numbers."""
-    picture = Image.fromarray(mask)
-    palette = np.zeros((256, 3), np.uint8)
-    palette[: len(colours)] = colours
-    picture.putpalette(palette.ravel().tolist())
-    with atomic(path) as partial:
-        picture.save(partial, format="PNG")
-
-
-def with_text(pixels, text):
-    """A uint8 image (height, width, 3) with a line of text on a dark field in its upper left corner."""
-    picture = Image.fromarray(pixels)
-    canvas = ImageDraw.Draw(picture)
-    size = max(10, pixels.shape[0] // 24)
-    box = canvas.textbbox((size // 2, size // 3), text, font_size=size)
-    canvas.rectangle([0, 0, box[2] + size // 2, box[3] + size // 3], fill=(0, 0, 0))
-    canvas.text((size // 2, size // 3), text, fill=(255, 255, 255), font_size=size)
-    return np.asarray(picture)

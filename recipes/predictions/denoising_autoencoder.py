@@ -1,13 +1,16 @@
-"""Images without their noise."""
+"""Images without their noise, or enlarged."""
 
+import contextlib
+import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 from tyro.conf import Positional
 
-from recipes import inputs, plots, results, runs
-from recipes.data.files import open_image
+from recipes import cards, inputs, plots, results, runs
+from recipes.data.files import files, open_image
 from recipes.predictions.opening import Backend, is_light, opened, warn_of
 from recipes.quiet import silent_start
 from zoo.photos import colourful
@@ -16,59 +19,108 @@ from zoo.photos import colourful
 def predict(
     paths: Positional[tuple[Path, ...]],
     *,
-    model: str = "denoising_autoencoder",
+    task: Literal["denoise", "super_resolve"] = "denoise",
+    model: str | None = None,
     backend: Backend = "litert",
     clean: Path | None = None,
     output: Path | None = None,
 ):
-    """Restores images of any size, tile by tile: writes NAME-restored.png, a table as CSV and JSON, and a sheet.
+    """Restores or enlarges images of any size, tile by tile: writes NAME-restored.png or NAME-x2.png, a table as CSV
+    and JSON, and a sheet.
 
     Args:
         paths: Image files and folders of images.
-        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        task: denoise, or super_resolve to enlarge.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder; by default
+            denoising_photos where any image is coloured or has more than 100 pixels a side, else
+            denoising_autoencoder, of digits; to enlarge, super_resolution.
         backend: litert takes the phone file of a published model, keras its Keras model, which starts slowly.
         clean: The image as it was without noise, where there is one: PSNR and SSIM before and after.
         output: Folder for the results; by default a new one under runs/denoising_autoencoder.
     """
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
-    restore, stride, channels, known = _opened(model, backend)
-    found, left_out = inputs.read_images(paths, lambda path: _large_enough(path, stride))
-    if channels == 1:
-        warn_of(known, [path for path, image in found if image.shape[-1] == 3 and colourful(Image.fromarray(image))])
-    original = None if clean is None else _read_clean(clean, found)
-    folder = runs.output_folder("denoising_autoencoder", "predict", output)
-    rows, shown, captions, taken = [], [], [], set()
+    chosen = model or ("super_resolution" if task == "super_resolve" else _suited(paths))
+    restore, known = _opened(chosen, backend, task)
+    suffix, folder, left_out = "restored" if known.factor == 1 else f"x{known.factor}", None, {}
+    found = inputs.each_image(paths, lambda path: _large_enough(path, known.stride), left_out)
+    original = None
+    if clean is not None:
+        found = list(found)
+        original = _read_clean(clean, found, known.factor)
+    rows, shown, captions, taken, foreign = [], [], [], set(), []
     for path, image in found:
-        restored = restore(image)
+        folder = folder or runs.output_folder("denoising_autoencoder", "predict", output)
+        if known.channels == 1 and image.shape[-1] == 3 and colourful(Image.fromarray(image)):
+            foreign.append(path)
+        restored = restore(image, _progress(path))
         # the number of a second x.png comes last: x-restored-2.png
-        target = inputs.free_name(folder, f"{path.stem}-restored.png", ".png", taken)
+        target = inputs.free_name(folder, f"{path.stem}-{suffix}.png", ".png", taken)
         plots.save_image(restored, target)
         row = {"file": str(path), "restored": str(target), "width": image.shape[1], "height": image.shape[0]}
-        row["change"] = float(np.sqrt(np.mean((restored / 255 - image / 255) ** 2)))
+        if known.factor == 1:
+            row["change"] = _change(image, restored)
         if original is not None:
             row |= _compared(original, image, restored)
         rows.append(row)
         if len(shown) < 64:
             shown += [plots.thumbnail(image), plots.thumbnail(restored)]
-            captions += [path.name[-18:], "restored"]
+            captions += [path.name[-18:], suffix]
+    warn_of(known, foreign)
     return results.predicted(folder, rows, rows, left_out, shown, captions, "table, sheet and restored images")
 
 
-def _opened(model, backend):
-    """(function of a uint8 image to the restored one, smallest side, channels of the network, what knows)."""
+def _suited(paths):
+    """The published model for what the images show, which is said where it is the one for photos."""
+    for path in paths:
+        for file in files(path) if path.is_dir() else [path]:
+            with contextlib.suppress(ValueError, OSError):  # said when it is read
+                with Image.open(file) as image:
+                    large = max(image.size) > 100
+                if large or colourful(open_image(file)):
+                    print(f"{file} looks like a photo: denoising_photos is taken (or say --model)", file=sys.stderr)
+                    return "denoising_photos"
+    return "denoising_autoencoder"
+
+
+def _opened(model, backend, task):
+    """(function of a uint8 image and a progress function to the restored image, the opened model)."""
     if is_light(model, backend):
-        predictor = opened(model, "image denoising")
+        predictor = opened(model, cards.RESTORATION[task])
+        predictor.stride, predictor.factor = (predictor.metadata.get(name, 1) for name in ("stride", "factor"))
 
-        def restore(image):
-            restored = np.asarray(predictor.restored(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)))
-            return restored.reshape(image.shape)
+        def restore(image, progress):
+            picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+            restored = np.asarray(predictor.restored(picture, progress))
+            return restored.reshape(*restored.shape[:2], image.shape[-1])
 
-        return restore, predictor.metadata.get("stride", 1), predictor.channels, predictor
+        return restore, predictor
     with silent_start():
         from recipes.denoising_autoencoder import Restorer
     restorer = Restorer(model)
-    return restorer.any_size, restorer.stride, restorer.input_shape[-1], restorer
+    if restorer.task != cards.RESTORATION[task]:
+        raise ValueError(f"{model} is not for {cards.RESTORATION[task]}: it is for {restorer.task}")
+    return restorer.any_size, restorer
+
+
+def _progress(path):
+    """A function that shows how many tiles of a large photo are done, where someone is looking."""
+
+    def show(done, count):
+        if count >= 16 and sys.stderr.isatty():
+            end = "\n" if done == count else ""
+            print(f"\r{path.name}: {done:,} of {count:,} tiles", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _change(before, after):
+    """Root of the mean squared difference in [0, 1]; row by row, since a large photo has no room for its float64."""
+    total = sum(
+        float(np.sum((one.astype(np.float32) - other) ** 2, dtype=np.float64))
+        for one, other in zip(before, after, strict=True)
+    )
+    return float(np.sqrt(total / before.size) / 255)
 
 
 def _compared(original, before, after):
@@ -92,21 +144,26 @@ def _large_enough(path, stride):
     return image
 
 
-def _read_clean(path, found):
-    """The clean image of the one noisy image, in the same number of channels."""
+def _read_clean(path, found, factor):
+    """The clean image of the one noisy image, of the same size and number of channels."""
+    if factor > 1:
+        raise ValueError("--clean is for denoising: what zoo evaluate measures is photos made smaller")
     if len(found) != 1:
         raise ValueError(f"--clean belongs to one image, got {len(found)}")
     file, image = found[0]
-    clean = _pixels(path, grey=image.shape[-1] == 1)
+    clean = _pixels(path)
+    if clean.shape[-1] != image.shape[-1]:
+        kinds = ["grey" if pixels.shape[-1] == 1 else "coloured" for pixels in (clean, image)]
+        raise ValueError(f"the clean image {path} is {kinds[0]}, {file} is {kinds[1]}: they must be alike")
     if clean.shape[:2] != image.shape[:2]:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (clean, image)]
         raise ValueError(f"the clean image {path} has {sizes[0]} pixels, {file} has {sizes[1]}: they must be equal")
     return clean
 
 
-def _pixels(path, grey=None):
+def _pixels(path):
     """An image file in its own size, uint8 (height, width, 1 or 3)."""
     image = open_image(path)
-    grey = image.mode in ("1", "L", "LA", "F") if grey is None else grey
+    grey = image.mode in ("1", "L", "LA", "F")
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels.reshape(*pixels.shape[:2], -1)

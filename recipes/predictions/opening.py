@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from recipes.quiet import silent_start
+from recipes.quiet import silent, silent_start
 from zoo import pretrained
 from zoo.predictor import Predictor
 
@@ -30,7 +30,8 @@ def opened(model, task, backend="litert"):
         ValueError: If there is no such model, or it is for another task.
     """
     if is_light(model, backend):
-        predictor = Predictor(model)
+        with silent():  # LiteRT tells which code it runs
+            predictor = Predictor(model)
     else:
         with silent_start():
             predictor = Predictor(model, backend="keras")

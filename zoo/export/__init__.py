@@ -10,7 +10,9 @@ A file is written under a temporary name and moved when it is whole, so that a f
 import json
 import tempfile
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -42,6 +44,7 @@ from zoo.export.usual import (
 )
 from zoo.export.writers import without_fourier, write_onnx, write_saved_model, write_tflite
 from zoo.exported import ENDPOINT, Exported, load, operations
+from zoo.kinds import Array, File
 
 __all__ = [
     "ENDPOINT",
@@ -80,18 +83,18 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 
 
 def export(
-    model,
-    path,
+    model: keras.Model,
+    path: File,
     *,
-    format=None,
-    quantize="none",
-    endpoints=None,
-    representative_data=None,
-    labels=None,
-    metadata=None,
-    input_shape=None,
-    batch=1,
-):
+    format: Literal["saved_model", "tflite", "onnx", None] = None,
+    quantize: Literal["none", "float16", "dynamic", "int8"] = "none",
+    endpoints: dict[str, tuple[Callable, dict]] | None = None,
+    representative_data: Array | dict | None = None,
+    labels: Sequence[str] | None = None,
+    metadata: dict | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    batch: int = 1,
+) -> Path:
     """Writes a model to one file (TFLite, ONNX) or folder (SavedModel).
 
     Args:

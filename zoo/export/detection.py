@@ -73,7 +73,7 @@ def detection_endpoint(
             image = tf.pad(image, edges, constant_values=114.0)
         outputs = model(image / 255.0, training=False)
         # boxes and scores never share a tensor, or eight bits would have to hold both ranges
-        boxes = geometry.decode(outputs["boxes"], (height, width))
+        boxes = tf.convert_to_tensor(geometry.decode(outputs["boxes"], (height, width)))
         boxes = (boxes - [left, top, left, top]) * [1 / inner[1], 1 / inner[0], 1 / inner[1], 1 / inner[0]]
         boxes = tf.clip_by_value(boxes, 0.0, 1.0)
         scores = tf.sigmoid(outputs["scores"])

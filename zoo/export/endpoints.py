@@ -81,8 +81,8 @@ def latent_endpoint(model):
 
 
 def sound_endpoint(model, dtype="int16"):
-    """The usual signature of a sound model: "waveform" (1, samples), PCM as int16 or as float32 in [-1, 1], in; its
-    named outputs out."""
+    """The usual signature of a sound model: "waveform" (1, samples), PCM as int16 (or the same numbers as
+    int32, for a runtime without int16) or as float32 in [-1, 1], in; its named outputs out."""
 
     def serve(waveform):
         outputs = model(_pcm(waveform), training=False)
@@ -112,7 +112,7 @@ def stream_endpoint(model, samples, dtype="int16"):
 
 
 def _pcm(waveform):
-    return tf.cast(waveform, tf.float32) / 32768.0 if waveform.dtype == tf.int16 else waveform
+    return tf.cast(waveform, tf.float32) / 32768.0 if tf.as_dtype(waveform.dtype).is_integer else waveform
 
 
 def tensor_endpoint(model):

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,12 +19,14 @@ def running(path):
     """
     model, endpoints, labels, metadata = usual(pretrained.load(path))
     serve, specs = next(iter(endpoints.values()))
-    compiled = tf.function(serve, input_signature=list(specs.values()))
+    # another backend's model is no part of a graph: there each operation runs as it comes
+    there = keras.backend.backend() == "tensorflow"
+    answer = tf.function(serve, input_signature=list(specs.values())) if there else serve
     inputs = {name: (tuple(spec.shape), spec.dtype.name) for name, spec in specs.items()}
     notes = {"labels.txt": "\n".join(labels), "metadata.json": json.dumps(metadata("none"))}
 
     def run(values, keep=model):  # the weights die with the model
-        found = compiled(*(tf.constant(values[name]) for name in specs))
+        found = answer(*(np.asarray(values[name], spec.dtype.name) for name, spec in specs.items()))
         return {name: np.asarray(value) for name, value in found.items()}
 
     return Exported(run, inputs, notes)

@@ -4,7 +4,7 @@ import keras
 from keras import Input
 
 from zoo import pretrained
-from zoo.denoising_autoencoder import stride_of
+from zoo.denoising_autoencoder import factor_of, stride_of
 from zoo.export.detection import detection_endpoint, detection_metadata
 from zoo.export.endpoints import (
     cast_endpoint,
@@ -49,9 +49,10 @@ def usual(model, input_shape=None):
         endpoint = mask_endpoint(model if len(outputs) == 1 else keras.Model(model.input, mask, name=model.name))
         extra = mask_metadata(model.input_shape[1:], mask.shape[-1], about.get("colours"))
     elif outputs == {"restored"}:
-        task = "image denoising"
+        factor = factor_of(model)
+        task = "image denoising" if factor == 1 else "image super-resolution"
         endpoint = pixels_endpoint(model)[ENDPOINT]
-        extra = pixels_metadata(card.get("noise", {}), stride_of(model), 2 if was_open else 4)
+        extra = pixels_metadata(card.get("noise", {}), stride_of(model), 1 if was_open else 4, factor)
     elif "target" in card or outputs == {"red", "green", "blue"}:
         task = "image regression"
         target = card.get("target", {"kind": "shift", "outputs": model.output_names})
@@ -67,11 +68,13 @@ def usual(model, input_shape=None):
     return model, {ENDPOINT: endpoint}, _labels(card), _metadata(card, extra, task)
 
 
-def pixels_metadata(noise, stride, overlaps):
+def pixels_metadata(noise, stride, overlaps, factor=1):
     """What a file with the signature `pixels_endpoint` says of itself: the noise that it was trained on, the smallest
-    side that it makes sense of, and how many tiles of a photo see the same pixel along an axis."""
+    side that it makes sense of, how many tiles of a photo see the same pixel along an axis, and how many times as high
+    and wide the output is."""
     pixels = "uint8 pixels, 0 to 255"
-    return {"input": pixels, "output": pixels, "noise": noise, "stride": stride, "overlaps": overlaps}
+    about = {"input": pixels, "output": pixels, "noise": noise, "stride": stride, "overlaps": overlaps}
+    return about if factor == 1 else about | {"factor": factor}
 
 
 def latent_metadata(model):
@@ -156,6 +159,8 @@ def _fixed(model, input_shape, card):
             raise ValueError(f"the model has the input shape {model.input_shape[1:]}, got {tuple(input_shape)}")
         return model
     (*_, channels), size = model.input_shape, card.get("image", {}).get("crop")
+    if model.output_names == ["restored"]:  # which goes over a photo tile by tile
+        size = (256 // factor_of(model),) * 2
     if input_shape is None and size is None:
         raise ValueError(f"the size of this model is open: say one, such as input_shape=(256, 256, {channels})")
     shape = tuple(input_shape or (*size, channels))

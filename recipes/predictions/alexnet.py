@@ -1,0 +1,47 @@
+"""Photos without their cast, or straightened."""
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from recipes import inputs, plots, results, runs
+from recipes.data.files import open_image
+from recipes.predictions.opening import Backend, opened
+from zoo.atomic import atomic
+
+
+def predict(
+    paths: Positional[tuple[Path, ...]],
+    *,
+    model: str = "alexnet",
+    backend: Backend = "litert",
+    output: Path | None = None,
+):
+    """Takes the cast off photos, or straightens them, at their full size; the numbers also as CSV and JSON.
+
+    Args:
+        paths: Photos and folders of photos.
+        model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
+        backend: litert takes the phone file of a published model, keras its Keras model, which starts slowly.
+        output: Folder for the results; by default a new one under runs/alexnet.
+    """
+    if not paths:
+        raise ValueError("no photo given: name image files or folders of images")
+    predictor = opened(model, "image regression", backend)
+    found, left_out = inputs.read_images(paths, lambda path: open_image(path).convert("RGB"))
+    folder, kind = runs.output_folder("alexnet", "predict", output), predictor.metadata["target"]["kind"]
+    rows, shown, captions, taken = [], [], [], set()
+    for path, photo in found:
+        answer = predictor(photo)
+        result, values = answer.image, {"angle": answer.angle} if hasattr(answer, "angle") else answer.cast
+        jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+        target = inputs.free_name(folder, path.with_stem(f"{path.stem}-corrected"), ".jpg" if jpeg else ".png", taken)
+        options = {"format": "JPEG", "quality": 95, "subsampling": 0} if jpeg else {"format": "PNG"}
+        with atomic(target) as partial:
+            result.save(partial, icc_profile=photo.info.get("icc_profile"), **options)
+        row = {"file": str(path), **values}
+        rows.append(row | {"corrected": str(target), "width": result.width, "height": result.height})
+        if len(shown) < 64:
+            shown += [plots.thumbnail(photo), plots.thumbnail(result)]
+            captions += [path.name[-18:], results.numbers(values.values(), kind)]
+    return results.predicted(folder, rows, rows, left_out, shown, captions, "table, sheet and photos")

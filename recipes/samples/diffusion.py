@@ -1,0 +1,129 @@
+"""New images of a diffusion model, and their way from noise."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from recipes import runs
+from recipes.checks import check_range
+from recipes.predictions.opening import Backend, is_light, opened
+from recipes.quiet import silent_start
+from recipes.samples import drawing
+from zoo.kinds import Sampler
+
+
+def sample(
+    *,
+    model: str = "diffusion",
+    backend: Backend = "litert",
+    count: int = 64,
+    seed: int = 0,
+    label: tuple[str, ...] = (),
+    steps: int | None = None,
+    sampler: Sampler = "dpm_solver++",
+    guidance_scale: float | None = None,
+    trajectory: bool = False,
+    output: Path | None = None,
+):
+    """Draws new images: a grid, the arrays, one file each, or the way from noise to image.
+
+    Args:
+        model: A published model, a run folder, or a .keras or .tflite file or SavedModel folder.
+        backend: litert takes the phone file of a published model where that does what is asked for, keras its Keras
+            model, which starts slowly.
+        count: How many images.
+        seed: Seed of the noise: the same seed, the same images.
+        label: Class of the images, by name or number, or several in turn; by default all in turn.
+        steps: Steps from noise to image; by default 20, or what an exported file is made for.
+        sampler: dpm_solver++, ddim or ddpm.
+        guidance_scale: Above 1 for more typical images of the class; by default that of the model's card, else 1.
+        trajectory: Show the way from noise to image: a row each in a PNG, or all at once in a GIF.
+        output: Where to write: NAME.png for a grid, NAME.npz for the arrays images (uint8) and labels, NAME.gif with
+            --trajectory, else a folder with a PNG for each; by default a grid in a new folder under runs/diffusion.
+    """
+    drawing.check_count(count, 1)
+    check_range(f"[0, {2**31})", seed=seed)
+    accepted = (".png", ".gif") if trajectory else (".png", ".npz", "")
+    suffix = drawing.ending(output, accepted, " (a GIF shows the way from noise: add --trajectory)")
+    generator = _opened(model, backend, steps, sampler, trajectory)
+    labels = generator.numbers(label)
+    sampling = generator.sampling(steps, sampler, guidance_scale)
+    if trajectory:
+        generator.keras_only()
+    output = output or runs.output_folder("diffusion", "sample") / "grid.png"
+    start = time.perf_counter()
+    with drawing.clear_errors(output):
+        (output.parent if suffix else output).mkdir(parents=True, exist_ok=True)
+        if trajectory:
+            labels = generator.trajectory(output, count=count, seed=seed, labels=labels, verbose=1, **sampling)
+        else:
+            pixels, labels = generator(count, labels, seed=seed, verbose=1, **sampling)
+            drawing.write_samples(pixels, labels, generator.labels, output)
+    seconds = time.perf_counter() - start
+    print(
+        f"{count} images of {generator.path.parent.name}/{generator.path.name}, seed {seed}, "
+        f"{sampling['steps']} steps of {sampler}, {seconds:.1f} s, are in {output}"
+    )
+    return {
+        "output": output,
+        "count": count,
+        "seed": seed,
+        **sampling,
+        "labels": None if labels is None else [generator.labels[index] for index in labels],
+        "seconds": seconds,
+    }
+
+
+class _File(drawing.Numbered):
+    """A phone file, an ONNX file or a SavedModel, as `recipes.diffusion.Generator` is a model of any form."""
+
+    def __init__(self, model):
+        predictor = opened(model, "image generation")
+        if "noise" not in predictor.inputs:
+            raise ValueError(f"{predictor.path} is not a diffusion model: its inputs are {', '.join(predictor.inputs)}")
+        self.path, self.labels, self.about = predictor.path, list(predictor.class_names), predictor.metadata
+        self.images, ((size, *self.shape), _) = predictor.images, predictor.inputs["noise"]
+        self.at_once = size or 16
+        self.num_classes = len(self.labels) if "label" in predictor.inputs else None
+        self.steps = self.about.get("steps")
+
+    def keras_only(self):
+        raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+
+    def sampling(self, steps, sampler, guidance_scale):
+        """How images are made, checked; see `recipes.diffusion.Generator.sampling`."""
+        steps = (self.steps or 20) if steps is None else steps
+        scale = self.about.get("guidance_scale") if guidance_scale is None else guidance_scale
+        scale = drawing.guidance(scale, self.num_classes)
+        drawing.check_file(self.path, self.steps, steps, sampler)
+        check_range(f"[1, {self.about.get('timesteps', 1000)}]", steps=steps)
+        return {"steps": steps, "sampler": sampler, "guidance_scale": scale}
+
+    def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
+        """(uint8 images, labels or None); `verbose` shows how many are done, where someone is looking."""
+        noise = np.random.default_rng(seed).standard_normal((count, *self.shape)).astype(np.float32)
+        labels, images = drawing.in_turn(labels, self.num_classes, count), []
+        for start in range(0, count, self.at_once):
+            part = slice(start, start + self.at_once)
+            own = {"steps": None if self.steps else steps}
+            own["guidance_scale"] = guidance_scale if self.num_classes else None
+            images.append(self.images(noise[part], None if labels is None else labels[part], **own))
+            if verbose and sys.stderr.isatty():
+                done = min(count, start + self.at_once)
+                print(f"\r{done:,} of {count:,} images", end="\n" if done == count else "", file=sys.stderr, flush=True)
+        return np.concatenate(images), labels
+
+
+def _opened(model, backend, steps, sampler, trajectory):
+    """The phone file of a model, where it does what is asked for, else its Keras model."""
+    if is_light(model, "keras"):  # a file itself
+        return _File(model)
+    if is_light(model, backend) and not trajectory and sampler == "dpm_solver++":
+        file = _File(model)
+        if file.steps is None or steps in (None, file.steps):
+            return file
+    with silent_start():
+        from recipes.diffusion import Generator
+    return Generator(model)
