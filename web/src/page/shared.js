@@ -234,10 +234,12 @@ export function camera(status, onframe) {
   let running = 0;
   async function follow() {
     const own = ++running;
-    let [frames, since] = [0, performance.now()];
+    let [all, frames, since] = [0, 0, performance.now()];
+    const speed = () => `${((1000 * frames) / (performance.now() - since)).toFixed(1)} frames a second`;
     while (own === running && !video.ended) {
-      if (video.readyState >= 2) {
-        const bitmap = await createImageBitmap(video);
+      // a video may be ready and have no frame to give yet: the next one then
+      const bitmap = video.readyState >= 2 ? await createImageBitmap(video).catch(() => null) : null;
+      if (bitmap && own === running) {
         try {
           await onframe(bitmap);
         } catch (error) {
@@ -245,15 +247,19 @@ export function camera(status, onframe) {
           status.fail(error);
           return;
         }
+        all++;
         frames++;
-        const seconds = (performance.now() - since) / 1000;
-        if (seconds > 1) {
-          status.say(`${(frames / seconds).toFixed(1)} frames a second`);
+        if (performance.now() - since > 1000 && own === running) {
+          status.say(speed());
           [frames, since] = [0, performance.now()];
         }
       }
       await new Promise((done) => requestAnimationFrame(done));
     }
+    if (own !== running) return;
+    camera.stop();
+    if (all) status.say(`The film has ended: ${all} frames were looked at.`);
+    else status.fail("The browser gave no frame of this film.");
   }
   const camera = {
     video,
