@@ -345,7 +345,7 @@ class Sampler(drawing.Latent, models.TrainedModel):
         if not self.exported:
             inputs = [latents] if labels is None else [latents, labels]
             parts = [[one[start : start + 256] for one in inputs] for start in range(0, len(latents), 256)]
-            return generation.pixels(np.concatenate([self._run(*part) for part in parts]))
+            return drawing.pixels(np.concatenate([self._run(*part) for part in parts]))
         return self.model(latent=latents, **({} if labels is None else {"label": labels}))["image"]
 
 
@@ -359,7 +359,7 @@ class Watch(keras.callbacks.Callback):
         self.features = judge(self.real)[0]
 
     def on_epoch_end(self, epoch, logs=None):
-        pixels = generation.pixels(self.model.generate(self.count, seed=1))
+        pixels = drawing.pixels(self.model.generate(self.count, seed=1))
         features, probabilities = self.judge(pixels)
         logs["kernel_distance"] = kernel_distance(self.features, features, subsets=5)[0]
         logs["variety"] = generation.variety(pixels[:64], self.real[:64])

@@ -18,7 +18,6 @@ trainings; the guidance was chosen against the training split. No weights are pu
 celeb_a need a GPU. The card has the whole of each command.
 """
 
-import json
 import math
 import time
 from pathlib import Path
@@ -27,10 +26,10 @@ from typing import Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes
 
 import zoo
-from recipes import cards, checkpoints, exports, generation, inputs, models, plots, results, runs, timing, training
+from recipes import cards, checkpoints, exports, generation, models, plots, results, runs, timing, training
 from recipes.data import images as image_data
 from recipes.data.splits import Split
 from recipes.generation import Judge
@@ -39,7 +38,7 @@ from recipes.samples import drawing
 from zoo import export as exporting
 from zoo.kinds import Sampler
 from zoo.metrics import frechet_distance, kernel_distance
-from zoo.photos import as_trained, border
+from zoo.photos import border
 
 TASK = "image generation"
 METRICS = ("frechet_distance", "label_accuracy")  # that stand beside a file
@@ -227,8 +226,8 @@ def _finish(run, card, judge, images, sampling, count, batch_size):
     }
     plots.history(run.history, columns, run.folder / "curves.png")
     generator = Generator(run.folder, card=card)
-    generator.trajectory(run.folder / "trajectory.gif", count=16, **sampling)
-    generator.trajectory(run.folder / "trajectory.png", count=4, **sampling)
+    pictures.trajectory(generator.model, run.folder / "trajectory.gif", count=16, **sampling)
+    pictures.trajectory(generator.model, run.folder / "trajectory.png", count=4, **sampling)
     figures = measure(generator, judge, images, "test", run.folder, count=count, **sampling)
     validated = _distances(generator, judge, images, "validation", count, **sampling)
     card |= figures | {"sampling": sampling | {"guidance_interval": list(run.arguments["guidance_interval"])}}
@@ -313,103 +312,6 @@ def evaluate(
     return results.evaluated(folder, figures, generation.rows(figures), message)
 
 
-def predict(
-    paths: Positional[tuple[Path, ...]],
-    *,
-    task: Literal["inpaint", "super_resolve", "denoise", "interpolate"] = "inpaint",
-    mask: Path | None = None,
-    factor: int = 4,
-    strength: float = 0.5,
-    label: str | None = None,
-    count: int = 4,
-    steps: int = 50,
-    resample: int = 4,
-    guidance_scale: float = 1.0,
-    invert: Literal["auto", "yes", "no"] = "auto",
-    model: str = "diffusion",
-    seed: int = 0,
-    output: Path | None = None,
-):
-    """Completes images, enlarges them, makes others like them, or the way from one to another.
-
-    Images are brought to the size of the network. Writes one PNG per result, a sheet, and a table as JSON.
-
-    Args:
-        paths: Image files and folders of images; two files for interpolate.
-        task: inpaint (fill in what the mask covers), super_resolve (invent details), denoise (back to a noise level and
-            to a new image from there), interpolate (images between two).
-        mask: For inpaint: an image of the same size, light where pixels are missing.
-        factor: For super_resolve: how many times larger the sides become.
-        strength: For denoise: how far back, in (0, 1].
-        label: Class of the results, by name or number; by default it is left open.
-        count: Results for each image (for interpolate: images on the way).
-        steps: Steps for each result.
-        resample: For inpaint and super_resolve: how often each step is taken.
-        guidance_scale: Guidance towards the label; 1 is none.
-        invert: Whether to turn dark ink on paper into light on black; auto does so where the border of the image is on
-            the other side of grey than the border of the training images.
-        model: A published model, a run folder or a .keras file.
-        seed: Seed of the noise.
-        output: Folder for the results; by default a new one under runs/diffusion.
-    """
-    if not paths:
-        raise ValueError("no image given: name image files or folders of images")
-    drawing.check_count(count, 2 if task == "interpolate" else 1)
-    training.check_range(f"[0, {2**31})", seed=seed)
-    if (task == "inpaint") != (mask is not None):
-        raise ValueError(f"--mask goes with --task inpaint and only with it, got task {task}, mask {mask}")
-    generator = Generator(model).keras_only()
-    generator.check(steps, "ddpm", guidance_scale)
-    height, width, channels = shape = generator.image_shape
-    if task == "super_resolve":
-        if factor < 2 or height % factor or width % factor:
-            raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
-        shape = (height // factor, width // factor, channels)
-    labels = None if label is None else generator.numbers([label])[0]
-
-    def read(path):
-        return as_trained(image_data.read(path, shape), generator.border, invert)[0]
-
-    found, left_out = inputs.read_images(paths, read)
-    if task == "interpolate" and len(found) != 2:
-        raise ValueError(f"interpolate needs two images, got {len(found)}")
-    given = np.stack([pixels for _, pixels in found])
-    images = np.float32(given) / 127.5 - 1
-    options = {"steps": steps, "seed": seed, "guidance_scale": guidance_scale, "verbose": 1}
-    net = generator.model
-    if task == "interpolate":
-        del options["seed"]
-        made = net.interpolate(*images, count, labels, **options)[None]
-    else:
-        several = images.repeat(count, axis=0)
-        if task == "inpaint":
-            missing = image_data.read_mask(mask, [path for path, _ in found], shape)
-            made = net.inpaint(several, missing, labels, resample=resample, **options)
-            given = np.where(missing[..., None], 128, given).astype(np.uint8)
-        elif task == "super_resolve":
-            made = net.super_resolve(several, factor, labels, resample=resample, **options)
-            given = given.repeat(factor, axis=1).repeat(factor, axis=2)
-        else:
-            made = net.denoise(several, strength, labels, **options)
-        made = made.reshape(len(images), count, height, width, channels)
-    made = generation.pixels(made)
-    folder = runs.output_folder("diffusion", "predict", output)
-    rows = []
-    for index, group in enumerate(made):
-        name = "-".join(path.stem for path, _ in found) if task == "interpolate" else found[index][0].stem
-        files = []
-        for number, image in enumerate(group, start=1):
-            files.append(str(folder / f"{index + 1}-{name}-{task}-{number}.png"))
-            plots.save_image(image, files[-1])
-        rows.append({"file": str(found[index][0]), "task": task, "label": label, "results": files})
-    sheet = made if task == "interpolate" else np.concatenate([given[:, None], made], axis=1)
-    sheet = sheet[:16].reshape(-1, height, width, channels)
-    plots.save_image(plots.montage(sheet, columns=len(sheet) // min(16, len(made)), scale=4), folder / "sheet.png")
-    cards.write_text(folder / "predictions.json", json.dumps(rows, indent=1))
-    print(f"{made.shape[0] * made.shape[1]} results, their sheet and a table are in {folder}")
-    return {"predictions": rows, **left_out, "output": folder}
-
-
 def export(
     *,
     model: str = "diffusion",
@@ -462,7 +364,7 @@ def export(
 
     def metadata(format):
         fixed = steps if format == "tflite" else None
-        return exporting.diffusion_metadata(generator.model, fixed, sampling["guidance_scale"])
+        return exporting.diffusion_metadata(generator.model, fixed, sampling["guidance_scale"], generator.border)
 
     def measured(path):
         exported = Generator(path)
@@ -528,15 +430,17 @@ class Generator(drawing.Numbered, models.TrainedModel):
         """Refuses what this model cannot do, before anything is computed."""
         zoo.samplers.levels(self.timesteps, steps)
         drawing.guidance(guidance_scale, self.num_classes)
-        if self.exported:
-            drawing.check_file(self.path, self.steps, steps, sampler)
+        if self.exported and sampler != "dpm_solver++":
+            raise ValueError(f"{self.path} has the sampler dpm_solver++ inside, got sampler {sampler}")
+        if self.steps not in (None, steps):
+            raise ValueError(f"{self.path} is made for {self.steps} steps, got steps {steps}")
 
     def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
         """(uint8 images, labels or None); `labels` are taken in turn, by default all."""
         labels = drawing.in_turn(labels, self.num_classes, count)
         if not self.exported:
             options = {"sampler": sampler, "guidance_scale": guidance_scale, "seed": seed, "verbose": verbose}
-            return generation.pixels(self.model.generate(count, labels, steps=steps, **options)), labels
+            return drawing.pixels(self.model.generate(count, labels, steps=steps, **options)), labels
         noise = np.random.default_rng(seed).standard_normal((count, *self.image_shape)).astype(np.float32)
         size = self.model.inputs["noise"][0][0] or 128
         extra = {"guidance_scale": np.float32(guidance_scale), "steps": np.int32(steps)}
@@ -548,20 +452,6 @@ class Generator(drawing.Numbered, models.TrainedModel):
             images.append(self.model(**part, **extra)["image"])
         return np.concatenate(images), labels
 
-    def trajectory(self, path, *, count, seed=0, labels=None, verbose=0, **sampling):
-        """Draws the path from noise to image, see `recipes.pictures.diffusion.trajectory`; gives the labels."""
-        labels, steps = drawing.in_turn(labels, self.num_classes, count), {}
-
-        def keep(step, noisy, guess):
-            noises, guesses = steps.setdefault(step, ([], []))
-            noises.extend(noisy)
-            guesses.extend(guess)
-
-        self.model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **sampling)
-        frames = [[generation.pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
-        pictures.trajectory(frames, path)
-        return labels
-
 
 class Watch(keras.callbacks.Callback):
     """After each epoch: a grid from fixed noise, and its distance to real images, by 10 steps."""
@@ -572,7 +462,7 @@ class Watch(keras.callbacks.Callback):
         self.features = judge(images.split("validation")[0][:count])[0]
 
     def on_epoch_end(self, epoch, logs=None):
-        pixels = generation.pixels(self.model.generate(self.count, steps=min(10, self.model.timesteps), seed=1))
+        pixels = drawing.pixels(self.model.generate(self.count, steps=min(10, self.model.timesteps), seed=1))
         features, probabilities = self.judge(pixels)
         logs["kernel_distance"] = kernel_distance(self.features, features, subsets=5)[0]
         text = f"epoch {epoch + 1}: kernel distance {logs['kernel_distance']:.4f}"
@@ -648,16 +538,16 @@ def _restore(generator, judge, images, split, folder, count, seed):
     mask[:, width // 2 :] = True
     small = clean.reshape(len(real), height // 4, 4, width // 4, 4, channels).mean(axis=(2, 4))
     small = np.float32(np.round((small + 1) * 127.5)) / 127.5 - 1  # as a file would hold it
-    sources = generation.pixels(small)
+    sources = drawing.pixels(small)
     bicubic = image_data.fit_all(sources, generator.image_shape)
     covered = np.where(mask[..., None], 128, real).astype(np.uint8)
     options = {"steps": min(50, generator.timesteps), "verbose": 1}
     filled = generator.model.inpaint(clean, mask, seed=seed, **options)
     tries = [generator.model.super_resolve(small, 4, seed=seed + number, **options) for number in range(4)]
     restored = {
-        "inpainting, right half": generation.pixels(filled),
-        "super-resolution, 4 times": generation.pixels(tries[0]),
-        "super-resolution, mean of 4": generation.pixels(np.mean(tries, axis=0)),
+        "inpainting, right half": drawing.pixels(filled),
+        "super-resolution, 4 times": drawing.pixels(tries[0]),
+        "super-resolution, mean of 4": drawing.pixels(np.mean(tries, axis=0)),
     }
     compared = {"the images themselves": real, "right half grey": covered, "bicubic, 4 times": bicubic, **restored}
     rows = []

@@ -134,11 +134,6 @@ def answers(probabilities, labels=None):
     return figures if labels is None else figures | {"label_accuracy": float((guesses == labels).mean())}
 
 
-def pixels(images):
-    """uint8 of images in [-1, 1]."""
-    return np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
-
-
 def keep_grid(images, folder, epoch):
     """Writes the grid of an epoch into the folder of a run."""
     grids = folder / "grids"

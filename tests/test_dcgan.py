@@ -15,6 +15,7 @@ from PIL import Image
 import zoo
 from recipes import checkpoints, dcgan, generation, plots, training
 from recipes.samples import dcgan as drawing
+from recipes.samples import drawing as sample_drawing
 
 SHAPE = (8, 8, 3)
 EVERYTHING = {
@@ -365,7 +366,7 @@ def test_what_a_run_leaves_behind(run):
     assert all(name in header for name in ("discriminator_accuracy", "kernel_distance", "variety", "least_class"))
     gan = zoo.load(run / "dcgan.keras", compile=True)
     assert gan.generator_optimizer.iterations > 0
-    pixels = generation.pixels(gan.generate(3, seed=4))
+    pixels = sample_drawing.pixels(gan.generate(3, seed=4))
     sampler = dcgan.Sampler(run)
     assert np.abs(sampler(*sampler.draw(3, 4)).astype(int) - pixels).max() <= 1
 

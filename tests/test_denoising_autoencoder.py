@@ -20,7 +20,7 @@ import zoo
 from recipes import denoising_autoencoder as recipe
 from recipes import timing, training
 from recipes.benchmarks import denoising_autoencoder as benchmarks
-from recipes.data import images, noise
+from recipes.data import files, images, noise
 from zoo import losses, metrics, pretrained
 from zoo.photos import light_on_dark
 from zoo.tiles import by_tiles
@@ -671,7 +671,7 @@ def test_published_figures_are_reproduced(prepared):
 def test_the_published_model_restores_the_drawn_digits():
     published()
     paths = sorted((Path(__file__).parent / "images").glob("*.png"))
-    clean = np.stack([light_on_dark(images.read(path, (28, 28, 1))) for path in paths])
+    clean = np.stack([light_on_dark(files.read_fitted(path, (28, 28, 1))) for path in paths])
     noisy = noise.fixed(clean, kind="gaussian", level=0.5)
     figures = recipe.quality(clean, recipe.Restorer("denoising_autoencoder")(noisy))
     assert figures["psnr"] > recipe.quality(clean, noisy)["psnr"] + 6

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from PIL import Image
 import zoo
 from recipes import checkpoints, diffusion, generation, plots, training
 from recipes.samples import diffusion as drawing
-from zoo import export, samplers
+from zoo import export, samplers, sampling
 
 SHAPE = (8, 8, 3)
 
@@ -765,9 +766,41 @@ def test_every_form_is_measured_and_gives_the_same_images(capfd, run, tmp_path):
         images = [diffusion.Generator(path)(5, **way)[0].astype(int) for path in (run, tmp_path / "files/saved_model")]
         assert np.abs(images[0] - images[1]).max() <= 1
     tflite = tmp_path / "files" / "model.tflite"
-    assert "made for 4 steps, got steps 5" in refused(capfd, "sample", "diffusion", "--model", tflite, "--steps", 5)
-    assert "dpm_solver++ inside" in refused(capfd, "sample", "diffusion", "--model", tflite, "--sampler", "ddim")
-    assert "exported already" in refused(capfd, "predict", "diffusion", "--task", "denoise", tflite, "--model", tflite)
+    evaluate = ("evaluate", "diffusion", "--model", tflite, "--count", 4)
+    assert "made for 4 steps, got steps 5" in refused(capfd, *evaluate, "--steps", 5)
+    assert "dpm_solver++ inside" in refused(capfd, *evaluate, "--sampler", "ddim")
+    assert "exported already" in refused(capfd, "export", "diffusion", "--model", tflite)
+    # its single steps do all that the model does
+    images = np.float32(diffusion.datasets("digits").split("test")[0][:2]) / 127.5 - 1
+    mask = np.zeros((28, 28), bool)
+    mask[:, 14:] = True
+    for name in found:
+        file = sampling.ExportedDiffusion(tmp_path / "files" / name)
+        for way in (
+            lambda net: net.generate(3, [1, 2, 3], steps=5, sampler="ddim", guidance_scale=2.0, seed=1),
+            lambda net: net.generate(3, steps=5, guidance_scale=0.0, seed=1),
+            lambda net: net.denoise(images, 0.5, steps=4, seed=1),
+            lambda net: net.interpolate(*images, 3, steps=5),
+        ):
+            np.testing.assert_allclose(way(file), way(model), atol=2e-3)
+        filled = file.inpaint(images, mask, steps=3, resample=2, seed=1)
+        np.testing.assert_array_equal(filled[:, :, :14], images[:, :, :14])
+        assert np.abs(filled[:, :, 14:] - images[:, :, 14:]).max() > 0.1
+        np.testing.assert_array_equal(filled[:1], file.inpaint(images[:1], mask, steps=3, resample=2, seed=1))
+        small = 0.3 * images.reshape(2, 7, 4, 7, 4, 1).mean(axis=(2, 4))  # grey enough to be in [-1, 1] with details
+        large = file.super_resolve(small, 4, steps=3, seed=1).reshape(2, 7, 4, 7, 4, 1).mean(axis=(2, 4))
+        np.testing.assert_allclose(large, small, atol=0.1)
+    output = tmp_path / "varied"
+    plots.save_image(np.uint8(images[0] * 127.5 + 127.5), tmp_path / "a.png")
+    paths = (tmp_path / "a.png", "--model", tflite, "--steps", 2, "--count", 2, "--output", output)
+    status, answer, _ = run_json(capfd, "predict", "diffusion", "--task", "denoise", *paths)
+    assert status == 0 and len(answer["predictions"][0]["results"]) == 2 and (output / "sheet.png").is_file()
+
+
+def test_a_file_that_does_not_say_its_schedule_is_refused(tmp_path):
+    shutil.copy("saved_models/diffusion/model.tflite", tmp_path)  # it stands in the card
+    with pytest.raises(ValueError, match="does not say its noise schedule"):
+        sampling.ExportedDiffusion(tmp_path / "model.tflite")
 
 
 def test_evaluate_with_sweep_and_restoration(capfd, run, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 import zoo
 from recipes import dcgan, mnist_cnn, spectrogram_cnn
-from recipes.data import audio, boxes, images, masks, photos
+from recipes.data import audio, boxes, files, masks, photos
 from zoo import export
 
 SECONDS = 10  # for one file, on a busy machine
@@ -94,7 +94,7 @@ def test_images(tmp_path):
         for number in range(40 * MORE):
             path = tmp_path / f"{number}.{suffix}"
             path.write_bytes(damaged(content, random))
-            taken += survives(images.read, path, (28, 28, 1))
+            taken += survives(files.read_fitted, path, (28, 28, 1))
     assert 20 < taken < 320 * MORE
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from scipy import ndimage
 
-from recipes.data import images
+from recipes.data import files, images
 from zoo.photos import border, light_on_dark
 
 
@@ -86,26 +86,26 @@ def test_reading_an_image_as_people_see_it(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    upright = images.read(tmp_path / "turned.png", (10, 20, 3))
+    upright = files.read_fitted(tmp_path / "turned.png", (10, 20, 3))
     np.testing.assert_array_equal(upright, np.rot90(pixels, -1))
 
     clear = np.zeros((8, 8, 4), np.uint8)  # fully transparent black is seen as paper
     Image.fromarray(clear).save(tmp_path / "clear.png")
-    assert images.read(tmp_path / "clear.png", (8, 8, 1)).min() == 255
+    assert files.read_fitted(tmp_path / "clear.png", (8, 8, 1)).min() == 255
 
     Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(tmp_path / "deep.png")
-    assert images.read(tmp_path / "deep.png", (8, 8, 1)).min() == 255
+    assert files.read_fitted(tmp_path / "deep.png", (8, 8, 1)).min() == 255
 
     wide = np.full((10, 30), 90, np.uint8)  # proportions are kept, the rest takes the border's colour
     wide[3:7, 13:17] = 200
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    square = images.read(tmp_path / "wide.png", (30, 30, 1))[..., 0]
+    square = files.read_fitted(tmp_path / "wide.png", (30, 30, 1))[..., 0]
     assert (square > 150).sum() == 16 and square[0, 0] == 90
 
     (tmp_path / "text.png").write_text("this is text")
     for name, word in (("text.png", "not an image"), ("none.png", "there is no image")):
         with pytest.raises(ValueError, match=word):
-            images.read(tmp_path / name, (8, 8, 1))
+            files.read_fitted(tmp_path / name, (8, 8, 1))
 
 
 def test_border():
@@ -244,8 +244,8 @@ def test_crop_takes_the_middle_and_pad_keeps_all(tmp_path):
     stripes = np.zeros((20, 60, 3), np.uint8)
     stripes[:, 20:40] = 255
     Image.fromarray(stripes).save(tmp_path / "wide.png")
-    assert images.read(tmp_path / "wide.png", (20, 20, 3), "crop").min() > 250
-    padded = images.read(tmp_path / "wide.png", (60, 60, 3))
+    assert files.read_fitted(tmp_path / "wide.png", (20, 20, 3), "crop").min() > 250
+    padded = files.read_fitted(tmp_path / "wide.png", (60, 60, 3))
     assert padded[:15].max() < 60 and padded[25:35, 25:35].min() > 200
 
 

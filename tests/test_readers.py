@@ -17,7 +17,7 @@ from conftest import SMALL
 from PIL import Image, ImageCms
 
 from recipes import alexnet, denoising_autoencoder, mnist_cnn, spectrogram_cnn, unet
-from recipes.data import audio, images, video
+from recipes.data import audio, files, video
 from recipes.data.masks import IGNORE
 from zoo import waveforms
 
@@ -157,7 +157,7 @@ def test_speech_commands_have_lists_and_noise(tmp_path, capfd):
 
 
 def read(path):
-    return np.asarray(images.open_image(path)).astype(int)
+    return np.asarray(files.open_image(path)).astype(int)
 
 
 def test_floats_and_bits_are_read_by_their_range(tmp_path, capfd):
@@ -194,7 +194,7 @@ def test_lab_and_large_images(tmp_path):
 
 def test_a_long_thin_image_does_not_fill_the_memory(tmp_path):
     Image.new("L", (1, 1_000_000), 200).save(tmp_path / "line.png")
-    assert images.read(tmp_path / "line.png", (28, 28, 1)).shape == (28, 28, 1)
+    assert files.read_fitted(tmp_path / "line.png", (28, 28, 1)).shape == (28, 28, 1)
 
 
 def test_what_is_no_image_here_is_counted(tmp_path, capfd):

@@ -14,7 +14,18 @@ import importlib
 import sys
 import types
 
-_MODULES = ("boxes", "dcgan", "diffusion", "export", "losses", "metrics", "pretrained", "samplers", "tracking")
+_MODULES = (
+    "boxes",
+    "dcgan",
+    "diffusion",
+    "export",
+    "losses",
+    "metrics",
+    "pretrained",
+    "samplers",
+    "sampling",
+    "tracking",
+)
 _FROM = {  # name to the module that has it
     "DCGAN": "dcgan",
     "Diffusion": "diffusion",

@@ -8,6 +8,7 @@ from zoo import losses as losses
 from zoo import metrics as metrics
 from zoo import pretrained as pretrained
 from zoo import samplers as samplers
+from zoo import sampling as sampling
 from zoo import tracking as tracking
 from zoo.alexnet import alexnet as alexnet
 from zoo.alexnet import alexnet_regressor as alexnet_regressor

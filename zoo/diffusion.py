@@ -27,14 +27,15 @@ from keras import Model, ops
 
 from zoo import samplers, steps
 from zoo.diffusion_unet import GroupNormalization, TimeEmbedding, classes, diffusion_unet  # noqa: F401 (public here too)
-from zoo.kinds import Array, Labels, Sampler, Tensor
+from zoo.kinds import Tensor
 from zoo.samplers import SCHEDULES, noise_schedule  # noqa: F401 (public here too)
+from zoo.sampling import Sampling
 
 OBJECTIVES = ("noise", "v", "x0")
 
 
 @keras.saving.register_keras_serializable("zoo")
-class Diffusion(Model):
+class Diffusion(Sampling, Model):
     """A network with the schedule and the objective that it is trained for, and all that it can then be used for.
 
     Each training step draws a level and noise for each image, the levels evenly spread over a batch, and asks the
@@ -341,221 +342,9 @@ class Diffusion(Model):
         image, _ = self.loop(start, label, table, path, 0, steps, guidance_scale=guidance_scale)
         return ops.cast(ops.round(ops.clip((image + 1.0) * 127.5, 0.0, 255.0)), "uint8")
 
-    # use --------------------------------------------------------------------------------------------------------------
+    # use: the methods of `Sampling` ----------------------------------------------------------------------------------
 
-    def generate(
-        self,
-        count: int | None = None,
-        labels: Labels | None = None,
-        *,
-        steps: int = 20,
-        sampler: Sampler = "dpm_solver++",
-        seed: int | None = None,
-        **options,
-    ) -> Array:
-        """Makes new images.
-
-        Args:
-            count: How many, 1 or more; by default as many as there are labels.
-            labels: Class of each image, (count,), or one for all; None takes the classes in turn.
-            steps: Steps from noise to image, 1 to `timesteps`.
-            sampler: "dpm_solver++" (20 steps are plenty), "ddim" or "ddpm" (needs hundreds); see `zoo.samplers`.
-            seed: Seed of the noise: the same seed, the same images, the first ones also of a larger count. (What "ddpm"
-                and eta above 0 draw on the way also depends on `batch_size` and the backend.) None draws anew.
-            options: guidance_scale: 1 for the images of the class as they are, above 1 for more typical ones, 0 to
-                ignore the class. eta: fresh noise of "ddim", in [0, 1]. batch_size: images made at a time, which bounds
-                the memory; 128. verbose: 1 for a progress bar. on_step: function called after each step with the number
-                of steps done, the noisy images of the batch and the guessed clean ones.
-
-        Returns:
-            NumPy float32 (count, height, width, channels) in [-1, 1].
-
-        Raises:
-            ValueError: If an argument is out of range, or there are labels or guidance without classes.
-        """
-        count = np.size(labels) if count is None else count
-        if count < 1:
-            raise ValueError(f"count must be 1 or more, got {count}")
-        if labels is None and self.num_classes:
-            labels = np.arange(count) % self.num_classes
-        path = samplers.levels(self.timesteps, steps)
-        start = samplers.normal(count, self.image_shape, seed)
-        return self._sample(start, labels, path, sampler, seed=seed, **options)
-
-    def inpaint(
-        self,
-        images: Array,
-        masks: Array,
-        labels: Labels | None = None,
-        *,
-        steps: int = 50,
-        resample: int = 4,
-        sampler: Sampler = "ddpm",
-        seed: int | None = None,
-        **options,
-    ) -> Array:
-        """Fills in missing parts of images; the rest stays as it is.
-
-        The known pixels stand in every guess of the clean image, and each step is taken several times (RePaint).
-
-        Args:
-            images: (count, height, width, channels) in [-1, 1]; what stands in the missing parts does not matter.
-            masks: (count, height, width) or (height, width), nonzero where a pixel is missing.
-            labels: Class of each image, or one for all; None if it is not known.
-            steps: Steps from noise to image, 1 to `timesteps`.
-            resample: How often each step is taken, 1 or more.
-            sampler: "ddpm", or "ddim"; "dpm_solver++" only with resample 1.
-            seed: Seed of all noise.
-            options: As of `generate`.
-
-        Returns:
-            NumPy float32 of the images' shape in [-1, 1].
-
-        Raises:
-            ValueError: If an argument is out of range, or the masks do not fit the images.
-        """
-        images = self._checked(images)
-        masks = np.asarray(masks) != 0
-        masks = masks[None] if masks.ndim == 2 else masks
-        masks = masks[..., None] if masks.ndim == 3 else masks
-        if masks.shape[1:] != (*images.shape[1:3], 1) or len(masks) not in (1, len(images)):
-            raise ValueError(f"masks {masks.shape[:3]} do not fit images {images.shape[:3]} (count, height, width)")
-        masks = np.broadcast_to(masks, (*images.shape[:3], 1)).astype("float32")
-        path = samplers.levels(self.timesteps, steps)
-        start = samplers.normal(len(images), self.image_shape, seed)
-        known = (images, masks)
-        return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=known, **options)
-
-    def super_resolve(
-        self,
-        images: Array,
-        factor: int = 4,
-        labels: Labels | None = None,
-        *,
-        steps: int = 50,
-        resample: int = 4,
-        sampler: Sampler = "ddpm",
-        seed: int | None = None,
-        **options,
-    ) -> Array:
-        """Invents the details of small images.
-
-        Every guess of the clean image is corrected so that its blocks have the means of the given pixels. That needs
-        no network trained for it, works with any factor, and never contradicts the input; the price is that each call
-        goes through the steps of a whole generation.
-
-        Args:
-            images: (count, height / factor, width / factor, channels) in [-1, 1]: means of blocks of the wanted images.
-            factor: How many times larger the sides become, a divisor of the network's, 2 or more.
-            labels: Class of each image, or one for all; None if it is not known.
-            steps, resample, sampler, seed, options: As of `inpaint`.
-
-        Returns:
-            NumPy float32 (count, height, width, channels) in [-1, 1].
-
-        Raises:
-            ValueError: If an argument is out of range.
-        """
-        height, width, channels = self.image_shape
-        if factor < 2 or height % factor or width % factor:
-            raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
-        images = self._checked(images, (height // factor, width // factor, channels))
-        path = samplers.levels(self.timesteps, steps)
-        start = samplers.normal(len(images), self.image_shape, seed)
-        return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=(images,), **options)
-
-    def denoise(
-        self,
-        images: Array,
-        strength: float,
-        labels: Labels | None = None,
-        *,
-        steps: int = 20,
-        sampler: Sampler = "dpm_solver++",
-        seed: int | None = None,
-        **options,
-    ) -> Array:
-        """Image to image: goes back to a noise level, and from there to a new image.
-
-        Args:
-            images: (count, height, width, channels) in [-1, 1].
-            strength: How far back, in (0, 1]: the share of the schedule; at 1 nothing of the image is left.
-            labels: Class of each new image, or one for all; None to leave it open.
-            steps: Steps from there, at most `strength * timesteps`.
-            sampler, seed, options: As of `generate`.
-
-        Returns:
-            NumPy float32 of the images' shape in [-1, 1].
-
-        Raises:
-            ValueError: If an argument is out of range.
-        """
-        images = self._checked(images)
-        if not 0 < strength <= 1:
-            raise ValueError(f"strength must be above 0 and at most 1, got {strength}")
-        level = max(1, round(strength * self.timesteps))
-        path = samplers.levels(level, steps)
-        start = self.signal[level] * images + self.noise[level] * samplers.normal(len(images), self.image_shape, seed)
-        return self._sample(start, labels, path, sampler, seed=seed, **options)
-
-    def interpolate(
-        self, first: Array, second: Array, count: int = 8, labels: int | None = None, *, steps: int = 50, **options
-    ) -> Array:
-        """The way from one image to another: both are turned into noise by "ddim" upwards, and what is between made.
-
-        Args:
-            first, second: (height, width, channels) in [-1, 1].
-            count: Images on the way, 2 or more; the ends are the images as the model has them.
-            labels: Class of each image of the way, or one for all; None to leave it open.
-            steps: Steps up, and again down.
-            options: guidance_scale (on the way down), batch_size, verbose, on_step, as of `generate`.
-
-        Returns:
-            NumPy float32 (count, height, width, channels) in [-1, 1].
-
-        Raises:
-            ValueError: If an argument is out of range.
-        """
-        if count < 2:
-            raise ValueError(f"count must be 2 or more, got {count}")
-        ends = self._checked(np.stack([first, second]))
-        down = samplers.levels(self.timesteps, steps)
-        # a clean image says nothing of its noise: the way up starts at level 1, where there is nearly none
-        up = np.unique(np.maximum(down, 1))
-        noises = self._sample(self.signal[1] * ends, None, up, "ddim", clip=False)
-        return self._sample(samplers.arc(*noises, count), labels, down, "ddim", **options)
-
-    def _sample(
-        self,
-        start,
-        labels,
-        path,
-        sampler,
-        *,
-        seed=None,
-        guidance_scale=1.0,
-        eta=0.0,
-        resample=1,
-        known=(),
-        clip=True,
-        batch_size=128,
-        verbose=0,
-        on_step=None,
-    ):
-        """From noisy images at level `path[0]` along the path; (count, height, width, channels) as NumPy float32."""
-        labels = self._checked_labels(labels, len(start))
-        if not 0 <= guidance_scale < math.inf:
-            raise ValueError(f"guidance_scale must be 0 or more, got {guidance_scale}")
-        if guidance_scale != 1 and labels is None:
-            reason = "this network has no classes" if self.num_classes is None else "there are no labels"
-            raise ValueError(f"guidance_scale={guidance_scale} needs labels to guide to, and {reason}")
-        if batch_size < 1 or resample < 1:
-            raise ValueError(f"batch_size and resample must be 1 or more, got {batch_size=}, {resample=}")
-        if resample > 1 and sampler == "dpm_solver++":
-            raise ValueError("dpm_solver++ looks at the step before, so it cannot resample: take ddpm, or resample=1")
-        table, visited = samplers.coefficients(self.signal[path], self.noise[path], sampler, eta), path[:-1]
-        if resample > 1:
-            table, visited = samplers.resampled(table, path, self.signal, self.noise, resample)
+    def _along(self, start, labels, table, visited, *, task, known, guidance_scale, seed, batch_size, verbose, on_step):
         count, rows = len(start), len(table)
         batches = math.ceil(count / batch_size)
         size = math.ceil(count / batches)
@@ -563,7 +352,6 @@ class Diffusion(Model):
         bar = keras.utils.Progbar(batches * rows, verbose=verbose, unit_name="step")
         state = keras.tree.map_structure(ops.convert_to_tensor, self._state())
         fresh = bool((table[:, 3] > 0).any())
-        task = {0: None, 1: "super_resolve", 2: "inpaint"}[len(known)]
         guided = self._in_interval(visited) if guidance_scale > 1 else np.full(rows, guidance_scale not in (0, 1))
         parts = np.unique([*range(0, rows, chunk), *np.flatnonzero(np.diff(guided)) + 1, rows])
         if guidance_scale == 0:
@@ -588,8 +376,7 @@ class Diffusion(Model):
                 if on_step:
                     on_step(last, *(ops.convert_to_numpy(tensor) for tensor in image))
             results.append(ops.convert_to_numpy(image[0]))
-        result = np.concatenate(results)[:count]
-        return np.clip(result, -1, 1) if clip else result
+        return np.concatenate(results)[:count]
 
     def _compiled(self, *kind):
         """The loop as a compiled function, made once for each kind."""
@@ -606,30 +393,9 @@ class Diffusion(Model):
             last,
             guidance_scale=guidance if guided else None,
             state=state,
-            project=samplers.projection(task, given),
+            project=samplers.projection(task, given, xp=ops),
             seed=seed if fresh else None,
         )
-
-    def _checked(self, images, shape=None):
-        images, shape = np.asarray(images, "float32"), shape or self.image_shape
-        if images.shape[1:] != tuple(shape) or not len(images):
-            raise ValueError(f"images must be (count, {', '.join(map(str, shape))}), got {images.shape}")
-        if not np.abs(images).max() <= 1.001:
-            raise ValueError(f"images must be in [-1, 1], got {images.min():.4g} to {images.max():.4g}")
-        return images
-
-    def _checked_labels(self, labels, count):
-        if labels is None:
-            return None
-        if self.num_classes is None:
-            raise ValueError("this network has no classes: labels cannot be chosen")
-        labels = np.asarray(labels)
-        if labels.ndim > 1 or labels.size not in (1, count):
-            raise ValueError(f"labels must be one, or one for each of the {count} images, got {labels.size}")
-        if labels.min() < 0 or labels.max() >= self.num_classes:
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise ValueError(f"a label must be 0 to {self.num_classes - 1}, got {wrong}")
-        return np.broadcast_to(labels.ravel(), (count,)).astype("int32")
 
     # saving -----------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Literal
 
 import numpy as np
-from keras import ops
 
 from zoo.kinds import Array, Sampler, Tensor
 
@@ -162,16 +161,17 @@ def resampled(table: Array, path: Array, signal: Array, noise: Array, times: int
     return np.array(rows), np.array(visited)
 
 
-def projection(task: str, given: dict) -> Callable:
+def projection(task: str | None, given: tuple, xp: ModuleType = np) -> Callable | None:
     """Function that puts what is given into a guess of the clean image, or None.
 
     Args:
         task: "inpaint", with (images, missing), or "super_resolve", with (small images,); None for neither.
-        given: Tensors of that task.
+        given: Arrays or tensors of that task.
+        xp: `numpy`, or `keras.ops` for tensors.
     """
     if task == "inpaint":
         images, missing = given
-        return lambda guess: ops.where(missing > 0, guess, images)
+        return lambda guess: xp.where(missing > 0, guess, images)
     if task == "super_resolve":
         (small,) = given
 
@@ -179,9 +179,9 @@ def projection(task: str, given: dict) -> Callable:
             _, height, width, channels = guess.shape
             rows, columns = small.shape[1:3]
             blocks = (-1, rows, height // rows, columns, width // columns, channels)
-            means = ops.mean(ops.reshape(guess, blocks), axis=(2, 4), keepdims=True)
-            wanted = ops.reshape(small, (-1, rows, 1, columns, 1, channels))
-            return ops.reshape(ops.reshape(guess, blocks) + (wanted - means), (-1, height, width, channels))
+            means = xp.mean(xp.reshape(guess, blocks), axis=(2, 4), keepdims=True)
+            wanted = xp.reshape(small, (-1, rows, 1, columns, 1, channels))
+            return xp.reshape(xp.reshape(guess, blocks) + (wanted - means), (-1, height, width, channels))
 
         return project
     return None

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from recipes import results
+from recipes.data import video
 
 BARE = "import PIL, numpy"
 ROUNDS = 3
 
 
 def commands(folder):
-    """The command lines, by name, on a photo, a drawing and a sound that are written into the folder."""
+    """The command lines, by name, on a photo, a drawing, a sound and a film that are written into the folder."""
     random = np.random.default_rng(0)
     small = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8))
     small.resize((640, 480), Image.Resampling.BICUBIC).save(folder / "photo.png")
@@ -31,6 +32,12 @@ def commands(folder):
     with wave.open(str(folder / "tone.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(tone.tobytes())
+    mask = np.zeros((28, 28), np.uint8)
+    mask[14:] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    with video.Writer(folder / "film.mp4", 10, (320, 240)) as film:
+        for _ in range(20):
+            film.write(np.asarray(small.resize((320, 240), Image.Resampling.BICUBIC)))
     photo, output = folder / "photo.png", ("--output", folder / "out")
     predictions = {
         "yolo": photo,
@@ -43,6 +50,8 @@ def commands(folder):
     found = {f"predict {recipe}": ("predict", recipe, path, *output) for recipe, path in predictions.items()}
     flowers = ("predict", "image_classifier", photo, "--model", "image_classifier", *output)
     found["predict image_classifier --model image_classifier"] = flowers
+    found["predict yolo film.mp4"] = ("predict", "yolo", folder / "film.mp4", *output)
+    found["predict diffusion"] = ("predict", "diffusion", folder / "one.png", "--mask", folder / "mask.png", *output)
     found |= {
         f"sample {recipe}": ("sample", recipe, "--output", folder / "new.png") for recipe in ("dcgan", "diffusion")
     }

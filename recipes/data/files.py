@@ -47,3 +47,30 @@ def read_image(path, channels=3):
         raise ValueError(f"{path} is a grey image, colour is wanted (3 channels)")
     pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def read_fitted(path, input_shape, fit="pad"):
+    """Reads an image file as uint8 (height, width, channels): turned upright, on white where transparent, brought to
+    the shape's proportions ("pad": with the colour of its border, "crop": about its centre), and resized.
+
+    Raises:
+        ValueError: If the file is not an image.
+    """
+    return photos.fit_one(open_image(path), input_shape, fit)
+
+
+def read_missing(mask, pictures, shape):
+    """Boolean (height, width) in a network's shape, from an image as large as the pictures: True where it is light.
+
+    Raises:
+        ValueError: If it has another size than one of the pictures, or is dark everywhere.
+    """
+    given = open_image(mask)
+    for path in pictures:
+        size = open_image(path).size
+        if size != given.size:
+            raise ValueError(f"the mask {mask} is {given.size}, {path} is {size}: the sizes must be the same")
+    missing = read_fitted(mask, (*shape[:2], 1))[..., 0] > 127
+    if not missing.any():
+        raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
+    return missing

@@ -18,7 +18,7 @@ from PIL import Image
 from recipes import hosts
 from recipes.data import draws, notes
 from recipes.data import splits as split_data
-from recipes.data.files import files, is_image, open_image
+from recipes.data.files import files, is_image, open_image, read_fitted
 from zoo.photos import KINDS, fit_one
 
 SPLITS = split_data.ORDER
@@ -120,16 +120,6 @@ def load(
     return _load_tfds(dataset, data_dir, manual_dir, labelled, fit, **size)
 
 
-def read(path, input_shape, fit="pad"):
-    """Reads an image file as uint8 (height, width, channels): turned upright, on white where transparent, brought to
-    the shape's proportions ("pad": with the colour of its border, "crop": about its centre), and resized.
-
-    Raises:
-        ValueError: If the file is not an image.
-    """
-    return fit_one(open_image(path), input_shape, fit)
-
-
 def read_tiles(path, input_shape, at_most=256):
     """Reads an image file as pieces of the shape at its own resolution, uint8 (count, height, width, channels), evenly
     spread and `at_most` of them; a smaller image is padded to one.
@@ -146,23 +136,6 @@ def read_tiles(path, input_shape, at_most=256):
     tiles = pixels[: rows * height, : columns * width].reshape(rows, height, columns, width, channels)
     tiles = tiles.swapaxes(1, 2).reshape(-1, height, width, channels)
     return tiles[np.linspace(0, len(tiles) - 1, min(at_most, len(tiles))).astype(int)]
-
-
-def read_mask(mask, pictures, shape):
-    """Boolean (height, width) in a network's shape, from an image as large as the pictures: True where it is light.
-
-    Raises:
-        ValueError: If it has another size than one of the pictures, or is dark everywhere.
-    """
-    given = open_image(mask)
-    for path in pictures:
-        size = open_image(path).size
-        if size != given.size:
-            raise ValueError(f"the mask {mask} is {given.size}, {path} is {size}: the sizes must be the same")
-    missing = read(mask, (*shape[:2], 1))[..., 0] > 127
-    if not missing.any():
-        raise ValueError(f"the mask {mask} is dark everywhere: make it light where pixels are missing")
-    return missing
 
 
 def training_batches(images, labels, *, num_classes, batch_size, steps, epochs, first_epoch=0, seed=0, augment=0.0):
@@ -364,7 +337,7 @@ def _load_folder(folder, labelled, fit, largest, *, input_shape, usual, cut_test
             try:
                 if fit == "tiles":
                     return read_tiles(entry[0], input_shape)
-                return read(entry[0], input_shape, fit)[None]
+                return read_fitted(entry[0], input_shape, fit)[None]
             except ValueError:
                 return None
 

@@ -1,14 +1,16 @@
 """Pictures of sampling: quality over steps, and the path from noise to image."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from recipes import plots
+from recipes.samples.drawing import pixels
 
 
 def quality(rows, floor, path):
     """Fréchet distance of samplers over steps and over seconds: rows with "sampler", "steps", "frechet_distance" and
     "seconds_per_image"; dashed the `floor`, the distance of real images."""
+    from matplotlib.figure import Figure  # here: the other pictures need no Matplotlib, which starts slowly
+
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key, label in ((left, "steps", "steps"), (right, "seconds_per_image", "seconds per image")):
@@ -25,15 +27,29 @@ def quality(rows, floor, path):
     plots.save(figure, path)
 
 
-def trajectory(frames, path):
-    """The path from noise to image, one (noisy images, guesses of the image) a step, each uint8 (count, height, width,
-    channels): a row each with the noisy image above the guess as PNG, or an animation of the grid as GIF."""
+def trajectory(model, path, *, count, seed=0, labels=None, verbose=0, **sampling):
+    """Makes images and draws their way from noise: a row each with the noisy image above the guess of the clean one as
+    PNG, or an animation of the grid as GIF.
+
+    Args:
+        model: A `zoo.sampling.Sampling`.
+        path: Where to write.
+        count, seed, labels, verbose, sampling: As of its `generate`.
+    """
+    steps = {}
+
+    def keep(step, noisy, guess):
+        noises, guesses = steps.setdefault(step, ([], []))
+        noises.extend(noisy)
+        guesses.extend(guess)
+
+    model.generate(count, labels, seed=seed, verbose=verbose, on_step=keep, **sampling)
+    frames = [[pixels(np.stack(images[:count])) for images in steps[step]] for step in sorted(steps)]
     if path.suffix.lower() == ".gif":
         grids = [plots.montage(noisy) for noisy, _ in frames]
         plots.save_animation([*grids, *[grids[-1]] * 10], path, milliseconds=100)
         return
     shown = np.unique(np.linspace(0, len(frames) - 1, 11).round().astype(int))
-    count = len(frames[0][0])
     strip = np.concatenate([[frames[step][kind][index] for step in shown] for index in range(count) for kind in (0, 1)])
     plots.save_image(plots.montage(strip, columns=len(shown)), path)
 

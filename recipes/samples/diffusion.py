@@ -1,5 +1,6 @@
 """New images of a diffusion model, and their way from noise."""
 
+import functools
 import sys
 import time
 from pathlib import Path
@@ -8,10 +9,14 @@ import numpy as np
 
 from recipes import runs
 from recipes.checks import check_range
+from recipes.pictures import diffusion as pictures
 from recipes.predictions.opening import Backend, is_light, opened
-from recipes.quiet import silent_start
+from recipes.quiet import silent, silent_start
 from recipes.samples import drawing
+from zoo import pretrained
 from zoo.kinds import Sampler
+from zoo.samplers import levels, normal
+from zoo.sampling import ExportedDiffusion
 
 
 def sample(
@@ -31,8 +36,7 @@ def sample(
 
     Args:
         model: A published model, a run folder, or a .keras or .tflite file or SavedModel folder.
-        backend: litert takes the phone file of a published model where that does what is asked for, keras its Keras
-            model, which starts slowly.
+        backend: litert takes the phone file of a published model, keras its Keras model, which starts slowly.
         count: How many images.
         seed: Seed of the noise: the same seed, the same images.
         label: Class of the images, by name or number, or several in turn; by default all in turn.
@@ -47,17 +51,22 @@ def sample(
     check_range(f"[0, {2**31})", seed=seed)
     accepted = (".png", ".gif") if trajectory else (".png", ".npz", "")
     suffix = drawing.ending(output, accepted, " (a GIF shows the way from noise: add --trajectory)")
-    generator = _opened(model, backend, steps, sampler, trajectory)
+    if is_light(model, backend):
+        generator = File(model)
+    else:
+        with silent_start():
+            from recipes.diffusion import Generator
+        generator = Generator(model)
     labels = generator.numbers(label)
     sampling = generator.sampling(steps, sampler, guidance_scale)
-    if trajectory:
-        generator.keras_only()
     output = output or runs.output_folder("diffusion", "sample") / "grid.png"
     start = time.perf_counter()
     with drawing.clear_errors(output):
         (output.parent if suffix else output).mkdir(parents=True, exist_ok=True)
         if trajectory:
-            labels = generator.trajectory(output, count=count, seed=seed, labels=labels, verbose=1, **sampling)
+            labels = drawing.in_turn(labels, generator.num_classes, count)
+            about = {"count": count, "seed": seed, "labels": labels, "verbose": 1}
+            pictures.trajectory(generator.model, output, **about, **sampling)
         else:
             pixels, labels = generator(count, labels, seed=seed, verbose=1, **sampling)
             drawing.write_samples(pixels, labels, generator.labels, output)
@@ -76,54 +85,52 @@ def sample(
     }
 
 
-class _File(drawing.Numbered):
-    """A phone file, an ONNX file or a SavedModel, as `recipes.diffusion.Generator` is a model of any form."""
+class File(drawing.Numbered):
+    """A phone file or a SavedModel, as `recipes.diffusion.Generator` is a model of any form."""
 
     def __init__(self, model):
-        predictor = opened(model, "image generation")
-        if "noise" not in predictor.inputs:
-            raise ValueError(f"{predictor.path} is not a diffusion model: its inputs are {', '.join(predictor.inputs)}")
-        self.path, self.labels, self.about = predictor.path, list(predictor.class_names), predictor.metadata
-        self.images, ((size, *self.shape), _) = predictor.images, predictor.inputs["noise"]
-        self.at_once = size or 16
-        self.num_classes = len(self.labels) if "label" in predictor.inputs else None
-        self.steps = self.about.get("steps")
+        self._predictor = opened(model, "image generation")
+        self.path, self.labels, about = (
+            self._predictor.path,
+            list(self._predictor.class_names),
+            self._predictor.metadata,
+        )
+        if "noise" not in self._predictor.inputs:
+            names = ", ".join(self._predictor.inputs)
+            raise ValueError(f"{self.path} is not a diffusion model: its inputs are {names}")
+        (self.at_once, *shape), _ = self._predictor.inputs["noise"]
+        self.image_shape = tuple(shape)
+        self.num_classes = len(self.labels) if "label" in self._predictor.inputs else None
+        self.steps, self.guidance_scale = about.get("steps"), about.get("guidance_scale")
+        self.border = about.get("border", pretrained.beside(self.path).get("dataset", {}).get("border"))
 
-    def keras_only(self):
-        raise ValueError(f"{self.path} is exported already: give a .keras file or a published model")
+    @functools.cached_property
+    def model(self):
+        """Its single steps, by which everything else is made."""
+        with silent():  # LiteRT tells which code it runs
+            return ExportedDiffusion(self.path)
 
     def sampling(self, steps, sampler, guidance_scale):
         """How images are made, checked; see `recipes.diffusion.Generator.sampling`."""
         steps = (self.steps or 20) if steps is None else steps
-        scale = self.about.get("guidance_scale") if guidance_scale is None else guidance_scale
-        scale = drawing.guidance(scale, self.num_classes)
-        drawing.check_file(self.path, self.steps, steps, sampler)
-        check_range(f"[1, {self.about.get('timesteps', 1000)}]", steps=steps)
-        return {"steps": steps, "sampler": sampler, "guidance_scale": scale}
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        levels(self._predictor.metadata.get("timesteps", 1000), steps)
+        return {"steps": steps, "sampler": sampler, "guidance_scale": drawing.guidance(scale, self.num_classes)}
 
     def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
         """(uint8 images, labels or None); `verbose` shows how many are done, where someone is looking."""
-        noise = np.random.default_rng(seed).standard_normal((count, *self.shape)).astype(np.float32)
-        labels, images = drawing.in_turn(labels, self.num_classes, count), []
-        for start in range(0, count, self.at_once):
-            part = slice(start, start + self.at_once)
+        labels = drawing.in_turn(labels, self.num_classes, count)
+        if sampler != "dpm_solver++" or self.steps not in (None, steps):  # not the way that the file has inside
+            options = {"sampler": sampler, "guidance_scale": guidance_scale, "seed": seed, "verbose": verbose}
+            return drawing.pixels(self.model.generate(count, labels, steps=steps, **options)), labels
+        noise, images = normal(count, self.image_shape, seed), []
+        at_once = self.at_once or 16
+        for start in range(0, count, at_once):
+            part = slice(start, start + at_once)
             own = {"steps": None if self.steps else steps}
             own["guidance_scale"] = guidance_scale if self.num_classes else None
-            images.append(self.images(noise[part], None if labels is None else labels[part], **own))
+            images.append(self._predictor.images(noise[part], None if labels is None else labels[part], **own))
             if verbose and sys.stderr.isatty():
-                done = min(count, start + self.at_once)
+                done = min(count, start + at_once)
                 print(f"\r{done:,} of {count:,} images", end="\n" if done == count else "", file=sys.stderr, flush=True)
         return np.concatenate(images), labels
-
-
-def _opened(model, backend, steps, sampler, trajectory):
-    """The phone file of a model, where it does what is asked for, else its Keras model."""
-    if is_light(model, "keras"):  # a file itself
-        return _File(model)
-    if is_light(model, backend) and not trajectory and sampler == "dpm_solver++":
-        file = _File(model)
-        if file.steps is None or steps in (None, file.steps):
-            return file
-    with silent_start():
-        from recipes.diffusion import Generator
-    return Generator(model)

@@ -48,12 +48,9 @@ def guidance(scale, num_classes):
     return 1.0 if scale is None else float(scale)
 
 
-def check_file(path, made_for, steps, sampler):
-    """Refuses what an exported diffusion model does not do; `made_for` is its number of steps, or None for any."""
-    if sampler != "dpm_solver++":
-        raise ValueError(f"{path} has the sampler dpm_solver++ inside, got sampler {sampler}")
-    if made_for not in (None, steps):
-        raise ValueError(f"{path} is made for {made_for} steps, got steps {steps}")
+def pixels(images):
+    """uint8 of images in [-1, 1]."""
+    return np.round((images + 1) * 127.5).clip(0, 255).astype(np.uint8)
 
 
 def in_turn(labels, num_classes, count):

@@ -266,16 +266,33 @@ describe("the page", { concurrency: false }, () => {
   });
 
   test("a model at work never holds up the page", async () => {
-    await open("diffusion");
-    await site.page.evaluate(() => (window.long = []));
-    await press("diffusion", "Make a digit");
-    await says("diffusion", /^Done/);
-    await open("digits");
-    await press("digits", "Show a drawn three");
-    await says("digits", /^3, /);
-    const long = await site.page.evaluate(() => window.long);
-    // a busy machine may delay anything: twice the 50 ms that count as long is no accident
-    assert.ok(long.every((duration) => duration < 100), `tasks of ${long} ms`);
+    const given = (name, file) => () => give(name, "Open a photo", example(file));
+    const work = {
+      digits: [() => press("digits", "Show a drawn three"), /^3, /],
+      detection: [given("detection", "chelsea.jpg"), /^[1-9]\d* found/],
+      segmentation: [given("segmentation", "scene.png"), /^128 x 96 pixels/],
+      denoising: [given("denoising", "cast.jpg"), /pixels in/],
+      colour: [given("colour", "cast.jpg"), /^The cast/],
+      flowers: [given("flowers", "flower.jpg"), /% sure/],
+      dcgan: [() => press("dcgan", "From this one to another"), /^From this one to another/],
+      diffusion: [() => press("diffusion", "Make a digit"), /^Done/],
+      sound: [() => press("sound", "Hear a piano"), /^piano/],
+    };
+    assert.deepEqual(Object.keys(work), TABS);
+    for (const [name, [start, done]] of Object.entries(work)) {
+      await open(name);
+      let long;
+      // what else a busy machine does may delay a task once, not each time
+      for (let tries = 0; tries < 4 && long?.length !== 0; tries++) {
+        await site.page.waitForTimeout(200);
+        await site.page.evaluate(() => (window.long = []));
+        await forget(name);
+        await start();
+        await says(name, done);
+        long = await site.page.evaluate(() => window.long);
+      }
+      assert.deepEqual(long, [], `${name} has tasks of ${long} ms`);
+    }
   });
 
   test("it fits a phone's screen", async () => {

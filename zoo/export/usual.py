@@ -33,7 +33,8 @@ def usual(model, input_shape=None):
         if input_shape is not None:
             raise ValueError(f"a {type(model).__name__} has a size of its own, got input_shape={tuple(input_shape)}")
         model = model.with_network(float32_copy(model.averaged().network))
-        extra = diffusion_metadata(model, None, card.get("sampling", {}).get("guidance_scale", 1.0))
+        border = card.get("dataset", {}).get("border")
+        extra = diffusion_metadata(model, None, card.get("sampling", {}).get("guidance_scale", 1.0), border)
         return model, diffusion_endpoints(model), _labels(card), _metadata(card, extra, "image generation")
     was_open = not isinstance(model.input_shape, list) and None in model.input_shape[1:]
     model = _fixed(float32_copy(model), input_shape, card)
@@ -83,12 +84,14 @@ def latent_metadata(model):
     return {"input": latent + ("; label" if len(model.inputs) == 2 else ""), "output": "uint8 pixels, 0 to 255"}
 
 
-def diffusion_metadata(model, steps, guidance_scale):
-    """What a file with the signatures `diffusion_endpoints` says of itself."""
+def diffusion_metadata(model, steps, guidance_scale, border=None):
+    """What a file with the signatures `diffusion_endpoints` says of itself; `border` as of `image_metadata`."""
     return {
         "input": "noise: standard normal numbers; label, where the number of classes means none",
         "output": "uint8 pixels, 0 to 255",
         "timesteps": model.timesteps,
+        "schedule": {"name": model.schedule, "shift": model.shift},
+        "border": border,
         "steps": steps,
         "guidance_scale": guidance_scale,
     }
