@@ -1,13 +1,18 @@
 """Training over several hosts: two processes on this machine learn what one learns, and what happens when one dies."""
 
+import os
+import select
 import shlex
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from commands import history, jax_environment, refused
+
+from recipes.hosts import give_way
 
 OPTIONS = shlex.split("--filters 4 8 --convolutions 1 --dropout 0.2 --augment 1 --batch-size 64 --epochs 2")
 CHILD = """
@@ -99,3 +104,36 @@ def test_without_others_it_says_how_to_start_them(runs, capfd):
     )
     line = refused(capfd, "train", "mnist_cnn", "--device", "hosts")
     assert "device hosts needs the JAX backend: KERAS_BACKEND=jax" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux lets a thread give way")
+def test_threads_that_wait_for_the_network_give_way():
+    """Gloo polls without a pause: beside it, on one core, each exchange took 4 ms instead of 0.1."""
+    ours, theirs = socket.socketpair()
+    waiting, computing = threading.Event(), threading.Event()
+    numbers = {}
+
+    def wait():
+        numbers["waits"] = threading.get_native_id()
+        poll = select.epoll()
+        poll.register(ours, select.EPOLLIN)
+        waiting.set()
+        poll.poll()
+
+    def compute():
+        numbers["computes"] = threading.get_native_id()
+        waiting.wait()
+        computing.wait()
+
+    threads = [threading.Thread(target=one) for one in (wait, compute)]
+    for thread in threads:
+        thread.start()
+    waiting.wait()
+    give_way()
+    assert os.sched_getscheduler(numbers["waits"]) == os.SCHED_BATCH
+    assert os.sched_getscheduler(numbers["computes"]) == os.SCHED_OTHER
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    theirs.send(b"end")
+    computing.set()
+    for thread in threads:
+        thread.join()
