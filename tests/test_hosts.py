@@ -115,10 +115,10 @@ def test_threads_that_wait_for_the_network_give_way():
 
     def wait():
         numbers["waits"] = threading.get_native_id()
-        poll = select.epoll()
-        poll.register(ours, select.EPOLLIN)
-        waiting.set()
-        poll.poll()
+        with select.epoll() as poll:
+            poll.register(ours, select.EPOLLIN)
+            waiting.set()
+            poll.poll()
 
     def compute():
         numbers["computes"] = threading.get_native_id()
@@ -137,3 +137,5 @@ def test_threads_that_wait_for_the_network_give_way():
     computing.set()
     for thread in threads:
         thread.join()
+    ours.close()
+    theirs.close()
