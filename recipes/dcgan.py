@@ -103,7 +103,7 @@ def train(
         # the generator ends in tanh: its images are in [-1, 1]
         return stream.map(lambda image, label: (2 * image - 1, label) if num_classes else 2 * image - 1)
 
-    judge = Judge(judge, images)
+    judge = Judge(judge, images, "train", "validation", "test")
 
     with strategy.scope(), training.precision(setup.precision):
         # network
@@ -233,7 +233,7 @@ def evaluate(
     drawing.check_count(count, 2)
     sampler = Sampler(model)
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
-    judge = Judge(judge, images)
+    judge = Judge(judge, images, split)
     folder = runs.output_folder("dcgan", f"evaluate-{images.name}", output)
     figures = {
         "model": sampler.path,
@@ -277,7 +277,7 @@ def export(
     drawing.check_count(count, 2)
     sampler = Sampler(model).keras_only()
     images = datasets(dataset, sampler.image_shape, data_dir, manual_dir)
-    judge = Judge(judge, images)
+    judge = Judge(judge, images, split)
     folder = runs.output_folder("dcgan", "export", output)
     reference, one = sampler(*sampler.draw(100, 1)), sampler.draw(1, 0)
 

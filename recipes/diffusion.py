@@ -135,7 +135,7 @@ def train(
         settings = {"batch_size": batch_size, "steps": steps_per_epoch, "epochs": epochs, "seed": setup.seed}
         return image_data.training_batches(x, y, num_classes=None, first_epoch=first_epoch, **settings).map(scaled)
 
-    judge = Judge(judge, images)
+    judge = Judge(judge, images, "train", "validation", "test")
 
     with strategy.scope(), training.precision(setup.precision):
         # network
@@ -292,7 +292,7 @@ def evaluate(
             generator.check(number, sampler)
         drawing.check_count(sweep_count, 2)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
-    judge = Judge(judge, images)
+    judge = Judge(judge, images, split)
     folder = runs.output_folder("diffusion", f"evaluate-{images.name}", output)
     figures = {
         "model": generator.path,
@@ -354,7 +354,7 @@ def export(
     generator = Generator(model).keras_only()
     sampling = generator.sampling(steps, "dpm_solver++", guidance_scale)
     images = datasets(dataset, generator.image_shape, data_dir, manual_dir)
-    judge = Judge(judge, images)
+    judge = Judge(judge, images, split)
     folder = runs.output_folder("diffusion", "export", output)
     reference = generator(20, seed=1, **sampling)[0].astype(int)
 

@@ -30,9 +30,21 @@ class Judge:
         name: Its name, for every table: distances in the features of two networks do not compare.
         shape: (height, width, channels) that it looks at.
         labels: Names of its classes if they are those of the data set, else None.
+
+    Args:
+        judge: A published name, a .keras file, inception, or auto.
+        images: An `ImageDataset`.
+        splits: Parts of it that are to be compared with.
+
+    Raises:
+        ValueError: If there is no such judge, or a part is too small to be compared with.
     """
 
-    def __init__(self, judge, images):
+    def __init__(self, judge, images, *splits):
+        for split in splits:
+            count = len(images.split(split)[0])
+            if count < 2:
+                raise ValueError(f"{images.name} has {count} image for {split}, and a comparison needs 2 or more")
         if judge == "auto":
             judge = next((name for name in _classifiers() if _class_names(name) == images.class_names), "mnist_cnn")
         self.name = Path(judge).stem if Path(judge).suffix else judge
@@ -110,7 +122,7 @@ def usual_labels(images, class_names, count):
 def compare(real, generated):
     """Distances between the features (count, dim) of real and of generated images, and precision and recall."""
     size = min(len(real), len(generated), 5000)  # precision and recall compare every pair
-    precision, recall = precision_and_recall(real[:size], generated[:size])
+    precision, recall = precision_and_recall(real[:size], generated[:size], neighbours=min(3, size - 1))
     kernel, deviation = kernel_distance(real, generated)
     return {
         "frechet_distance": frechet_distance(real, generated),

@@ -49,7 +49,7 @@ def datasets(dataset, input_shape=None, data_dir=None, manual_dir=None):
 @runs.resumable
 def train(
     *,
-    dataset: str,
+    dataset: str | None = None,
     image_size: tuple[int, int] | None = None,
     share: float = 1.0,
     backbone: str = "efficientnet_lite0",
@@ -74,7 +74,8 @@ def train(
     is no other.
 
     Args:
-        dataset: A folder of class/*.jpg, or a name of tensorflow-datasets (tf_flowers, oxford_iiit_pet, ...).
+        dataset: A folder of class/*.jpg, or a name of tensorflow-datasets (tf_flowers, oxford_iiit_pet, ...); needed
+            unless a run is resumed.
         image_size: Height and width of the network's images; by default those of the data, if they are all the same,
             else 224 224.
         share: Share of the training images that is used, of each class alike, in (0, 1].
@@ -99,6 +100,8 @@ def train(
         setup: Seed, machine and folders.
     """
     arguments = dict(locals())
+    if dataset is None:
+        raise ValueError("zoo train image_classifier needs --dataset: a folder of class/*.jpg, or a name (tf_flowers)")
     training.check_positive(**training.named(arguments, "epochs", "batch_size", "learning_rate", "patience", "share"))
     training.check_range("[0, 1)", label_smoothing=label_smoothing, dropout=dropout)
     training.check_range("[0, 1]", share=share, augment=augment)

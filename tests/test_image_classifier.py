@@ -145,7 +145,7 @@ def test_grad_cam_of_averaged_features_is_their_weighted_sum():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train"], ["zoo train image_classifier needs --dataset STR A folder of class/*.jpg, or a name of"]),
+        (["train"], ["zoo train image_classifier needs --dataset: a folder of class/*.jpg, or a name"]),
         (["train", "--dataset", "nowhere/"], ["no folder nowhere/"]),
         (["train", "--dataset", "PHOTOS", "--backbone", "LeNet"], ["no backbone 'LeNet'"]),
         (["train", "--dataset", "PHOTOS", "--share", "0"], ["share", "positive"]),

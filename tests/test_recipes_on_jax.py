@@ -11,15 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from commands import history, jax_environment
 from PIL import Image
 
 from recipes.__main__ import main
 
 IMAGES = Path(__file__).parent / "images"
-RECIPES = {  # smallest trainings, one of each form of training step and of data
+RECIPES = {  # smallest trainings
     "mnist_cnn": "--filters 4 8 --convolutions 1 --dropout 0.2 --augment 1 --batch-size 64",
     "denoising_autoencoder": "--dataset grey --filters 4 8 --convolutions 1 --decoder-convolutions 1 --batch-size 8",
+    "dcgan": "--dataset grey --filters 4 --discriminator-filters 4 --latent-dim 8 --batch-size 8",
+    "diffusion": "--dataset grey --widths 8 --attention-resolutions 0 --patch-size 4 --batch-size 8 --steps 2",
+    "unet": "--dataset masks --filters 4 8 --convolutions 1 --stem-stride 2 --batch-size 2",
+    "alexnet": "--dataset photos --side 67 --width 0.1 --units 8 --crops 1 --batch-size 4",
+    "yolo": "--dataset boxes --image-size 64 --size 0.1 0.125 --batch-size 2",
+    "spectrogram_cnn": "--dataset sounds --filters 4 --blocks 1 --mel-bins 8 --batch-size 4",
+    "image_classifier": "--dataset photos --backbone VGG16 --backbone-weights None --image-size 32 32 "
+    "--head-epochs 0 --batch-size 4 --augment 0",
 }
 # those whose draws are made by the data, not by the backend, and that can start with given weights
 SAME = {name: RECIPES[name] for name in ("denoising_autoencoder",)}
@@ -80,14 +89,32 @@ def photos():
 
 
 def write_data(folder):
-    """Sixteen grey pictures of a square."""
+    """Pictures of a square: grey ones, coloured ones by class, with a mask, with a box; and tones of two pitches."""
     random = np.random.default_rng(0)
-    (folder / "grey").mkdir()
     for number in range(16):
-        pixels = random.integers(0, 90, (28, 28), dtype=np.uint8)
+        split, kind = ("train", "val")[number % 4 == 3], ("red", "blue")[number % 2]
         top, left = random.integers(2, 14, 2)
+        pixels = random.integers(0, 90, (28, 28), dtype=np.uint8)
         pixels[top : top + 12, left : left + 12] += 150
-        Image.fromarray(pixels).save(folder / f"grey/{number}.png")
+        mask = np.uint8(pixels > 120)
+        photo = np.stack([pixels, pixels // 2, pixels // 4], axis=-1)[..., :: 1 if kind == "red" else -1]
+        for name, image, side in (
+            ("grey", pixels, 28),
+            (f"photos/{split}/{kind}", photo, 80),
+            (f"masks/{split}/images", photo, 64),
+            (f"masks/{split}/masks", mask, 64),
+            (f"boxes/images/{split}", photo, 64),
+        ):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST).save(folder / name / f"{number}.png")
+        (folder / "boxes/labels" / split).mkdir(parents=True, exist_ok=True)
+        place = " ".join(f"{value / 28:.4f}" for value in (left + 6, top + 6, 12, 12))
+        (folder / "boxes/labels" / split / f"{number}.txt").write_text(f"{number % 2} {place}\n")
+        (folder / "sounds" / kind).mkdir(parents=True, exist_ok=True)
+        tone = np.sin(2 * np.pi * (300 if kind == "red" else 1500) * np.arange(2000) / 8000)
+        soundfile.write(folder / "sounds" / kind / f"{number}.wav", 0.5 * tone, 8000)
+    (folder / "masks/classes.csv").write_text("name\ndark\nlight\n")
+    (folder / "boxes/data.yaml").write_text("train: images/train\nval: images/val\nnames: [red, blue]\n")
 
 
 @pytest.fixture(scope="module")
