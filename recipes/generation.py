@@ -45,8 +45,12 @@ class Judge:
             count = len(images.split(split)[0])
             if count < 2:
                 raise ValueError(f"{images.name} has {count} image for {split}, and a comparison needs 2 or more")
-        if judge == "auto":
-            judge = next((name for name in _classifiers() if _class_names(name) == images.class_names), "mnist_cnn")
+        automatic = judge == "auto"
+        if automatic:
+            fitting = (
+                name for name in _classifiers() if _class_names(pretrained.card(name)) == tuple(images.class_names)
+            )
+            judge = next(fitting, "mnist_cnn")
         self.name = Path(judge).stem if Path(judge).suffix else judge
         self.labels = None
         if judge == "inception":
@@ -54,13 +58,15 @@ class Judge:
             self.shape = (299, 299, 3)
             self._run, self._at_once = compiled(network, self.shape), 32
             return
-        model = zoo.load(pretrained.find(judge))
+        # nobody named the automatic one: a folder of that name here is something else
+        path = pretrained.file(judge) if automatic else pretrained.find(judge)
+        model = zoo.load(path)
         last = model.layers[-1]
         if not isinstance(last, keras.layers.Dense) or len(model.inputs[0].shape) != 4:
             raise ValueError(f"the judge must be an image classifier or inception, {judge} is not")
         self.shape, self._outputs = tuple(model.input_shape[1:]), 2
         self._run, self._at_once = compiled(keras.Model(model.inputs, [last.input, last.output])), 500
-        if tuple(_class_names(judge)) == tuple(images.class_names):
+        if _class_names(pretrained.beside(path)) == tuple(images.class_names):
             self.labels = [str(name) for name in images.class_names]
 
     def __call__(self, pixels):
@@ -200,8 +206,8 @@ def _classifiers():
     return [name for name in zoo.pretrained.names() if zoo.pretrained.card(name)["task"] == "image classification"]
 
 
-def _class_names(judge):
-    return tuple(pretrained.beside(pretrained.find(judge)).get("dataset", {}).get("classes") or ())
+def _class_names(card):
+    return tuple(card.get("dataset", {}).get("classes") or ())
 
 
 def _inception():

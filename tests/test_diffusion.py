@@ -845,7 +845,11 @@ def test_benchmark(capfd, run, tmp_path):
         (["sample", "--model", "mnist_cnn"], ["not for image generation"]),
         (["sample", "--model", "nowhere.keras"], ["nowhere.keras"]),
         (["predict"], ["no image"]),
-        (["predict", "images/five.png"], ["--mask"]),
+        (["predict", "images/five.png"], ["inpaint needs --mask"]),
+        (
+            ["predict", "images/five.png", "--task", "denoise", "--mask", "mask.png"],
+            ["--mask goes with --task inpaint"],
+        ),
         (["predict", "images/five.png", "--mask", "mask.png"], ["(5, 7)", "five.png"]),
         (["predict", "images/five.png", "--mask", "dark.png"], ["dark everywhere"]),
         (["predict", "images/none.png", "--task", "denoise"], ["none.png"]),

@@ -125,7 +125,7 @@ def test_photos_of_every_form_give_the_same_answer(photo, tmp_path, capfd):
         (np.full((4, 4, 3), np.nan), "got nan to nan"),
         (np.zeros((4, 4, 3), np.int64), "uint8, or float in .*got int64"),
         ("nothing.png", "there is no image nothing.png"),
-        (b"text", "is not an image that can be read"),
+        (b"text", "^this is not an image that can be read"),
     ],
 )
 def test_what_is_no_photo_is_refused(wrong, words):
@@ -163,6 +163,8 @@ def test_sounds_are_heard_as_by_the_recipe(tmp_path):
         ((np.full(8000, 3.0), 8000), r"float samples are in \[-1, 1\], got up to 3"),
         ((np.zeros(8000, np.int64), 8000), "int16, or float in .*got int64"),
         ((np.zeros(8000), 10), "the sound has 10 samples per second: accepted are 4,000 to 192,000"),
+        ((np.zeros(8000), "8 kHz"), "samples per second., got str for the second"),
+        ((["a", "b"], 8000), "int16, or float in .*got <U1"),
         ((np.zeros((4, 4, 4)), 8000), r"all finite, got \(4, 4, 4\)"),
         ("nothing.wav", "there is no sound nothing.wav"),
         (b"text", "this is not a sound that can be read"),

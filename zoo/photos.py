@@ -38,7 +38,8 @@ def open_image(path, tell=_tell):
     except _Range as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # a damaged file meets its reader anywhere: struct, zlib, EXIF, ...
-        raise ValueError(f"{path} is not an image that can be read ({KINDS})") from error
+        name = "this" if hasattr(path, "read") else path
+        raise ValueError(f"{name} is not an image that can be read ({KINDS})") from error
     if frames > 1:
         tell(path, f"has {frames} pictures: the first one is read")
     return image

@@ -15,6 +15,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -601,13 +602,15 @@ def as_sound(sound: Sound, sample_rate: int, channel: Literal["first", "mix"] = 
         accepted = "a path, an open file, bytes, or (samples, samples per second)"
         raise ValueError(f"a sound is {accepted}, got {type(sound).__name__}")
     samples, rate = np.asarray(sound[0]), sound[1]
+    if samples.dtype.kind != "f" and samples.dtype != np.int16:
+        raise ValueError(f"samples are int16, or float in [-1, 1], got {samples.dtype}")
+    if not isinstance(rate, Real):
+        raise ValueError(f"a sound is (samples, samples per second), got {type(rate).__name__} for the second")
     if samples.ndim not in (1, 2) or not samples.size or not np.isfinite(samples).all():
         raise ValueError(f"samples are (any number,) or (any number, channels), all finite, got {samples.shape}")
     if samples.dtype.kind == "f" and np.abs(samples).max() > 1:
         peak = float(np.abs(samples).max())
         raise ValueError(f"float samples are in [-1, 1], got up to {peak:g}: give int16 for -32,768 to 32,767")
-    if samples.dtype.kind != "f" and samples.dtype != np.int16:
-        raise ValueError(f"samples are int16, or float in [-1, 1], got {samples.dtype}")
     waveforms.check_rate("the sound", rate)
     samples = np.float32(samples) / (32768 if samples.dtype == np.int16 else 1)
     mono = waveforms.one_channel(samples.reshape(len(samples), -1), channel)

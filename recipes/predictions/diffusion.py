@@ -63,8 +63,10 @@ def predict(
         raise ValueError("no image given: name image files or folders of images")
     drawing.check_count(count, 2 if task == "interpolate" else 1)
     check_range(f"[0, {2**31})", seed=seed)
-    if (task == "inpaint") != (mask is not None):
-        raise ValueError(f"--mask goes with --task inpaint and only with it, got task {task}, mask {mask}")
+    if task == "inpaint" and mask is None:
+        raise ValueError("inpaint needs --mask, an image that is light where pixels are missing (or another --task)")
+    if task != "inpaint" and mask is not None:
+        raise ValueError(f"--mask goes with --task inpaint, got task {task}")
     generator = _opened(model, backend)
     levels(generator.model.timesteps, steps)
     drawing.guidance(guidance_scale, generator.num_classes)
