@@ -115,11 +115,26 @@ describe("the page", { concurrency: false }, () => {
   test("noise is taken out", async () => {
     await open("denoising");
     await says("denoising", /pixels in/, 120);
-    const [noisy, restored] = await Promise.all([0, 1].map((at) => look(panel("denoising").locator("canvas").nth(at))));
+    const [noisy, restored] = await Promise.all([1, 2].map((at) => look(panel("denoising").locator("canvas").nth(at))));
     assert.ok(restored.spread < noisy.spread && Math.abs(restored.mean - noisy.mean) < 6, JSON.stringify([noisy, restored]));
     await shot("denoising");
+    const clear = panel("denoising").getByRole("button", { name: "Clear", exact: true });
+    assert.equal(await clear.isVisible(), false);
     await panel("denoising").locator("select").first().selectOption("denoising_autoencoder");
     await says("denoising", /^\d+ x \d+ pixels in/);
+    await forget("denoising");
+    const box = await panel("denoising").locator("canvas.board").boundingBox();
+    await site.page.mouse.move(box.x + 140, box.y + 40);
+    await site.page.mouse.down();
+    await site.page.mouse.move(box.x + 140, box.y + 240, { steps: 8 });
+    await site.page.mouse.up();
+    await says("denoising", /^28 x 28 pixels in/);
+    assert.equal(await clear.isVisible(), true);
+    // the stroke is there again: light in the middle, dark at the sides
+    const column = (at) => panel("denoising").locator("canvas").last().evaluate((one, x) => one.getContext("2d").getImageData(x, 14, 1, 1).data[0], at);
+    await site.page.waitForTimeout(300);
+    assert.ok((await column(14)) > 150 && (await column(4)) < 60, `${await column(14)}, ${await column(4)}`);
+    await shot("drawn");
     await give("denoising", "Open a photo", example("cast.jpg"));
     await says("denoising", /pixels in|looks like a photo/, 120);
   });

@@ -1,6 +1,6 @@
 // Take the noise out of a photo or of a scanned digit, or make a photo larger.
 
-import { ask, button, canvas, download, draw, example, facts, figure, fileButton, load, make, message, model, newest, select, slider } from "./shared.js";
+import { ask, board, button, canvas, download, draw, example, facts, figure, fileButton, load, make, message, model, newest, select, slider } from "./shared.js";
 
 export async function open(panel) {
   const status = message();
@@ -27,12 +27,22 @@ export async function open(panel) {
     photo = file;
     clean();
   };
+  // a digit as the network knows them: 28 pixels high
+  const drawn = newest(async () => {
+    const large = await paper.bitmap();
+    show(await createImageBitmap(large, { resizeWidth: 28, resizeHeight: 28, resizeQuality: "high" }));
+    large.close();
+  });
+  const paper = board("Draw a digit here with mouse, finger or pen", drawn);
+  const drawing = figure(paper.target, "draw a digit here", "small");
+  const clear = button("Clear", () => paper.clear());
   const choice = select("Network", [["denoising_photos", "photos"], ["denoising_autoencoder", "scanned digits"], ["super_resolution", "twice as large"]], () => change(choice.box.value));
   async function change(wanted) {
     name = wanted;
     about.show(name);
     noise.label.hidden = name === "super_resolution";
     const digits = name === "denoising_autoencoder";
+    drawing.hidden = clear.hidden = !digits;
     before.className = after.className = digits ? "pixels" : "";
     await status.during("Loading the model", async () => {
       await load(name, status);
@@ -41,9 +51,9 @@ export async function open(panel) {
   }
   panel.append(
     make("h2", {}, "Take out noise, or enlarge"),
-    make("p", { className: "about" }, "Open a photo. Noise is added to it so that there is something to take out; at 0 it is cleaned as it is. Twice as large: save the result to see all of it."),
-    make("div", { className: "controls" }, choice.label, fileButton("Open a photo", "image/*", show), noise.label, button("Save the result", () => download(after, "restored.png"))),
-    make("div", { className: "stage" }, figure(before, "before"), figure(after, "after")),
+    make("p", { className: "about" }, "Open a photo. Noise is added to it so that there is something to take out; at 0 it is cleaned as it is. Scanned digits can be drawn, too. Twice as large: save the result to see all of it."),
+    make("div", { className: "controls" }, choice.label, fileButton("Open a photo", "image/*", show), clear, noise.label, button("Save the result", () => download(after, "restored.png"))),
+    make("div", { className: "stage" }, drawing, figure(before, "before"), figure(after, "after")),
     status.box,
     about.box,
   );
