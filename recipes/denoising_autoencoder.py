@@ -585,9 +585,10 @@ def _wavelet(images, sigma):
 
 
 def bm3d_filter(images, sigma_psd):
-    from bm3d import bm3d
+    from bm3d import bm3d, bm3d_rgb
 
-    return _as_pixels(np.stack([bm3d(image / 255, sigma_psd) for image in images]).reshape(images.shape))
+    restore = bm3d_rgb if images.shape[-1] == 3 else bm3d  # colours together (CBM3D)
+    return _as_pixels(np.stack([restore(image / 255, sigma_psd) for image in images]).reshape(images.shape))
 
 
 def _as_pixels(images):

@@ -102,10 +102,16 @@ def test_unknown_names():
         pretrained.file("mnist_cnn", "model.onnx")
 
 
-def test_an_installed_wheel_loads_them_from_an_empty_folder(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_an_installed_wheel_loads_them_from_an_empty_folder(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
@@ -117,6 +123,31 @@ def test_an_installed_wheel_loads_them_from_an_empty_folder(tmp_path):
     file, counts = child.stdout.splitlines()
     assert Path(file).is_relative_to(tmp_path / "site")
     assert counts == str([pretrained.card(name)["parameters"] for name in NAMES])
+
+
+def test_the_wheel_alone_answers_in_an_empty_environment(wheel, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
+
+    def run(*command):
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert run(sys.executable, "-m", "venv", "alone").returncode == 0
+    (binaries,) = (path for path in (tmp_path / "alone/bin", tmp_path / "alone/Scripts") if path.is_dir())
+    installed = run(binaries / "python", "-m", "pip", "install", "--quiet", wheel)
+    if installed.returncode and "No matching distribution" in installed.stderr:
+        pytest.skip("there is no package index here to install numpy, pillow, ai-edge-litert and keras from")
+    assert installed.returncode == 0, installed.stderr
+    (packages,) = (tmp_path / "alone").rglob("site-packages")
+    megabytes = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file()) / 1e6
+    assert megabytes < 350 and not (packages / "tensorflow").exists()
+    code = f"import zoo; print(zoo.predict('mnist_cnn', {str(IMAGES / 'three.png')!r}).label)"
+    assert run(binaries / "python", "-c", code).stdout == "3\n"
+    answer = run(binaries / "zoo", "predict", "yolo", IMAGES / "three.png", "--json", "--output", "found")
+    assert answer.returncode == 0 and json.loads(answer.stdout)["output"] == "found", answer.stderr
+    assert run(binaries / "zoo", "sample", "diffusion", "--count", "1", "--output", "new.png").returncode == 0
+    refused = run(binaries / "zoo", "train", "mnist_cnn")
+    assert refused.returncode == 2 and "pip install 'image-zoo[train]'" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
 def test_a_model_is_compiled_as_it_was_trained_or_it_is_said_that_it_cannot(tmp_path):
