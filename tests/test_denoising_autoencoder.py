@@ -482,7 +482,7 @@ def test_bm3d_is_a_baseline_where_it_is_installed(monkeypatch):
     clean = images.load("digits").split("test")[0]
     fake = types.ModuleType("bm3d")
     fake.__spec__ = types.SimpleNamespace()
-    fake.bm3d = lambda image, sigma_psd: image.squeeze() * (1 - sigma_psd)
+    fake.bm3d = fake.bm3d_rgb = lambda image, sigma_psd: image.squeeze() * (1 - sigma_psd)
     monkeypatch.setitem(sys.modules, "bm3d", fake)
     pictures, about = recipe._compare(lambda noisy: noisy, clean[:120], clean, "gaussian", 0.3)
     assert pictures["bm3d"].shape == (50, 28, 28, 1) and about["bm3d"]["images"] == 50

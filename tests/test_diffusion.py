@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 import zoo
 from recipes import checkpoints, diffusion, generation, plots, training
 from recipes.samples import diffusion as drawing
-from zoo import export, samplers, sampling
+from zoo import export, pretrained, samplers, sampling
 
 SHAPE = (8, 8, 3)
 
@@ -797,10 +798,21 @@ def test_every_form_is_measured_and_gives_the_same_images(capfd, run, tmp_path):
     assert status == 0 and len(answer["predictions"][0]["results"]) == 2 and (output / "sheet.png").is_file()
 
 
-def test_a_file_that_does_not_say_its_schedule_is_refused(tmp_path):
-    shutil.copy("saved_models/diffusion/model.tflite", tmp_path)  # it stands in the card
+def test_the_schedule_of_an_older_file_stands_in_its_card(tmp_path):
+    published = pretrained.file("diffusion", "model.tflite")
+    with zipfile.ZipFile(published) as archive:
+        notes = {name: archive.read(name).decode() for name in archive.namelist()}
+        end = min(entry.header_offset for entry in archive.infolist())
+    older = {key: value for key, value in json.loads(notes["metadata.json"]).items() if key != "schedule"}
+    (tmp_path / "model.tflite").write_bytes(published.read_bytes()[:end])
+    with zipfile.ZipFile(tmp_path / "model.tflite", "a") as archive:
+        archive.writestr("labels.txt", notes["labels.txt"])
+        archive.writestr("metadata.json", json.dumps(older))
     with pytest.raises(ValueError, match="does not say its noise schedule"):
         sampling.ExportedDiffusion(tmp_path / "model.tflite")
+    shutil.copy(published.parent / "card.json", tmp_path)
+    both = [sampling.ExportedDiffusion(path) for path in (published, tmp_path / "model.tflite")]
+    np.testing.assert_array_equal(*(file.generate(1, 3, steps=2, seed=0) for file in both))
 
 
 def test_evaluate_with_sweep_and_restoration(capfd, run, tmp_path):

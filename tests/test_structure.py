@@ -12,8 +12,19 @@ from zoo import pretrained
 
 ROOT = Path(__file__).parent.parent
 SHARED = {"__init__", "backbones", "boxes", "checkpoints", "color", "layers", "losses", "metrics", "pretrained"}
-SHARED |= {"samplers", "steps", "tracking", "atomic", "drawing", "exported", "letterbox", "photos", "predictor"}
-SHARED |= {"suppression", "tiles", "imagenet", "waveforms", "films", "kinds"}
+SHARED |= {
+    "samplers",
+    "sampling",
+    "steps",
+    "tracking",
+    "atomic",
+    "drawing",
+    "exported",
+    "letterbox",
+    "photos",
+    "predictor",
+}
+SHARED |= {"sampling", "suppression", "tiles", "imagenet", "waveforms", "films", "kinds"}
 NETWORKS = {"diffusion_unet": "diffusion"}  # the network of a system that would be too long for one file
 BACKBONES = {"efficientnet_lite"}  # the first part of other systems: no recipe, and weights that others publish
 MODELS = {path.stem for path in (ROOT / "zoo").glob("*.py")} - SHARED - set(NETWORKS)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from recipes.data import draws, images, notes
+from recipes.data import draws, files, images, notes
 from recipes.data import splits as split_data
 from zoo import color
 from zoo.photos import inside, turn
@@ -112,7 +112,7 @@ def read(path, fit="stretch", side=SIDE):
     Raises:
         ValueError: If the file is not an image.
     """
-    return images.read(path, (side, side, 3), fit)
+    return files.read_fitted(path, (side, side, 3), fit)
 
 
 def resize(photos, side):
