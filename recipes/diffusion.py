@@ -385,7 +385,7 @@ def export(
     return {"output": folder, "dataset": images.name, "split": split, "metrics": metrics, "files": entries}
 
 
-class Generator(drawing.Numbered, models.TrainedModel):
+class Generator(drawing.Diffusing, models.TrainedModel):
     """Any form of a trained diffusion model: labels to uint8 images.
 
     Attributes:
@@ -417,19 +417,9 @@ class Generator(drawing.Numbered, models.TrainedModel):
             self.guidance_scale = self.card.get("sampling", {}).get("guidance_scale")
         self.labels = [str(label) for label in self.labels or range(self.num_classes or 0)]
 
-    def sampling(self, steps, sampler, guidance_scale):
-        """How images are made, checked: defaults for None are 20 steps, or those of the file, and the card's guidance,
-        or 1."""
-        steps = (self.steps or 20) if steps is None else steps
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        sampling = {"steps": steps, "sampler": sampler, "guidance_scale": drawing.guidance(scale, self.num_classes)}
-        self.check(**sampling)
-        return sampling
-
     def check(self, steps, sampler="dpm_solver++", guidance_scale=1.0):
-        """Refuses what this model cannot do, before anything is computed."""
-        zoo.samplers.levels(self.timesteps, steps)
-        drawing.guidance(guidance_scale, self.num_classes)
+        """As of `drawing.Diffusing`; a file is measured as it is."""
+        super().check(steps, sampler, guidance_scale)
         if self.exported and sampler != "dpm_solver++":
             raise ValueError(f"{self.path} has the sampler dpm_solver++ inside, got sampler {sampler}")
         if self.steps not in (None, steps):

@@ -62,9 +62,7 @@ class Sampling:
             raise ValueError(f"count must be 1 or more, got {count}")
         if labels is None and self.num_classes:
             labels = np.arange(count) % self.num_classes
-        path = samplers.levels(self.timesteps, steps)
-        start = samplers.normal(count, self.image_shape, seed)
-        return self._sample(start, labels, path, sampler, seed=seed, **options)
+        return self._from_noise(count, labels, steps, sampler, seed, **options)
 
     def inpaint(
         self,
@@ -105,10 +103,8 @@ class Sampling:
         if masks.shape[1:] != (*images.shape[1:3], 1) or len(masks) not in (1, len(images)):
             raise ValueError(f"masks {masks.shape[:3]} do not fit images {images.shape[:3]} (count, height, width)")
         masks = np.broadcast_to(masks, (*images.shape[:3], 1)).astype("float32")
-        path = samplers.levels(self.timesteps, steps)
-        start = samplers.normal(len(images), self.image_shape, seed)
-        known = (images, masks)
-        return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=known, **options)
+        options |= {"resample": resample, "known": (images, masks)}
+        return self._from_noise(len(images), labels, steps, sampler, seed, **options)
 
     def super_resolve(
         self,
@@ -144,9 +140,8 @@ class Sampling:
         if factor < 2 or height % factor or width % factor:
             raise ValueError(f"factor must be 2 or more and divide {height} and {width}, got {factor}")
         images = self._checked(images, (height // factor, width // factor, channels))
-        path = samplers.levels(self.timesteps, steps)
-        start = samplers.normal(len(images), self.image_shape, seed)
-        return self._sample(start, labels, path, sampler, seed=seed, resample=resample, known=(images,), **options)
+        options |= {"resample": resample, "known": (images,)}
+        return self._from_noise(len(images), labels, steps, sampler, seed, **options)
 
     def denoise(
         self,
@@ -209,6 +204,12 @@ class Sampling:
         noises = self._sample(self.signal[1] * ends, None, up, "ddim", clip=False)
         return self._sample(samplers.arc(*noises, count), labels, down, "ddim", **options)
 
+    def _from_noise(self, count, labels, steps, sampler, seed, **options):
+        """The whole way, for `count` images."""
+        path = samplers.levels(self.timesteps, steps)
+        start = samplers.normal(count, self.image_shape, seed)
+        return self._sample(start, labels, path, sampler, seed=seed, **options)
+
     def _sample(
         self,
         start,
@@ -270,6 +271,8 @@ class Sampling:
 
 class ExportedDiffusion(Sampling):
     """A diffusion model as a `.tflite` file or SavedModel folder, by its signature "denoise".
+
+    The file says how many images it takes at a time, so `batch_size` changes nothing.
 
     Args:
         path: The file or folder.

@@ -15,7 +15,6 @@ from recipes.quiet import silent_start
 from recipes.samples import drawing
 from recipes.samples.diffusion import File
 from zoo.photos import as_trained
-from zoo.samplers import levels
 
 
 def predict(
@@ -68,8 +67,7 @@ def predict(
     if task != "inpaint" and mask is not None:
         raise ValueError(f"--mask goes with --task inpaint, got task {task}")
     generator = _opened(model, backend)
-    levels(generator.model.timesteps, steps)
-    drawing.guidance(guidance_scale, generator.num_classes)
+    generator.check(steps, guidance_scale=guidance_scale)
     height, width, channels = shape = generator.image_shape
     if task == "super_resolve":
         if factor < 2 or height % factor or width % factor:

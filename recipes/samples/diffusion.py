@@ -15,7 +15,7 @@ from recipes.quiet import silent, silent_start
 from recipes.samples import drawing
 from zoo import pretrained
 from zoo.kinds import Sampler
-from zoo.samplers import levels, normal
+from zoo.samplers import normal
 from zoo.sampling import ExportedDiffusion
 
 
@@ -85,7 +85,7 @@ def sample(
     }
 
 
-class File(drawing.Numbered):
+class File(drawing.Diffusing):
     """A phone file or a SavedModel, as `recipes.diffusion.Generator` is a model of any form."""
 
     def __init__(self, model):
@@ -102,6 +102,7 @@ class File(drawing.Numbered):
         self.image_shape = tuple(shape)
         self.num_classes = len(self.labels) if "label" in self._predictor.inputs else None
         self.steps, self.guidance_scale = about.get("steps"), about.get("guidance_scale")
+        self.timesteps = about.get("timesteps", 1000)
         self.border = about.get("border", pretrained.beside(self.path).get("dataset", {}).get("border"))
 
     @functools.cached_property
@@ -109,13 +110,6 @@ class File(drawing.Numbered):
         """Its single steps, by which everything else is made."""
         with silent():  # LiteRT tells which code it runs
             return ExportedDiffusion(self.path)
-
-    def sampling(self, steps, sampler, guidance_scale):
-        """How images are made, checked; see `recipes.diffusion.Generator.sampling`."""
-        steps = (self.steps or 20) if steps is None else steps
-        scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        levels(self._predictor.metadata.get("timesteps", 1000), steps)
-        return {"steps": steps, "sampler": sampler, "guidance_scale": drawing.guidance(scale, self.num_classes)}
 
     def __call__(self, count, labels=None, *, seed, steps, sampler, guidance_scale, verbose=0):
         """(uint8 images, labels or None); `verbose` shows how many are done, where someone is looking."""

@@ -8,6 +8,7 @@ from recipes import plots
 from recipes.checks import check_range
 from zoo import predictor
 from zoo.atomic import atomic
+from zoo.samplers import levels
 
 
 class Numbered:
@@ -34,6 +35,25 @@ class Latent(Numbered):
         all."""
         latents = np.random.default_rng(seed).standard_normal((count, self.latent_dim)).astype(np.float32)
         return latents, in_turn(labels, self.num_classes, count)
+
+
+class Diffusing(Numbered):
+    """Any form of a diffusion model; it has also `timesteps`, `steps` (those that a file is made for, or None) and
+    `guidance_scale` (that which it was measured with, or None)."""
+
+    def sampling(self, steps, sampler, guidance_scale):
+        """How images are made, checked: defaults for None are 20 steps, or those of the file, and the guidance that it
+        was measured with, or 1."""
+        steps = (self.steps or 20) if steps is None else steps
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
+        sampling = {"steps": steps, "sampler": sampler, "guidance_scale": guidance(scale, self.num_classes)}
+        self.check(**sampling)
+        return sampling
+
+    def check(self, steps, sampler="dpm_solver++", guidance_scale=1.0):
+        """Refuses what this model cannot do, before anything is computed."""
+        levels(self.timesteps, steps)
+        guidance(guidance_scale, self.num_classes)
 
 
 def guidance(scale, num_classes):
