@@ -44,7 +44,7 @@ class Judge:
         for split in splits:
             count = len(images.split(split)[0])
             if count < 2:
-                raise ValueError(f"{images.name} has {count} image for {split}, and a comparison needs 2 or more")
+                raise ValueError(f"{images.name} has too few images for {split}: {count}, a comparison needs 2 or more")
         automatic = judge == "auto"
         if automatic:
             fitting = (

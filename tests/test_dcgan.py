@@ -511,6 +511,15 @@ def test_wrong_input_is_one_clear_line(capfd, tmp_path, monkeypatch, arguments, 
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_too_few_images_are_refused_before_the_training(capfd, tmp_path):
+    (tmp_path / "few").mkdir()
+    for number in range(5):
+        Image.fromarray(np.full((28, 28), 40 * number, np.uint8)).save(tmp_path / "few" / f"{number}.png")
+    line = refused(capfd, "train", "dcgan", "--dataset", tmp_path / "few", "--output", tmp_path / "run")
+    assert "few has too few images for validation: 1, a comparison needs 2 or more" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_inception_without_its_weights_is_one_line(monkeypatch):
     def offline(**_):
         raise OSError("no network")

@@ -147,6 +147,7 @@ def test_grad_cam_of_averaged_features_is_their_weighted_sum():
     [
         (["train"], ["zoo train image_classifier needs --dataset: a folder of class/*.jpg, or a name"]),
         (["train", "--dataset", "nowhere/"], ["no folder nowhere/"]),
+        (["train", "--resume", "nowhere"], ["nothing to resume in nowhere"]),
         (["train", "--dataset", "PHOTOS", "--backbone", "LeNet"], ["no backbone 'LeNet'"]),
         (["train", "--dataset", "PHOTOS", "--share", "0"], ["share", "positive"]),
         (["train", "--dataset", "PHOTOS", "--mixup", "-1"], ["mixup", "-1"]),

@@ -235,7 +235,6 @@ export function camera(status, onframe) {
   async function follow() {
     const own = ++running;
     let [all, frames, since] = [0, 0, performance.now()];
-    const speed = () => `${((1000 * frames) / (performance.now() - since)).toFixed(1)} frames a second`;
     while (own === running && !video.ended) {
       // a video may be ready and have no frame to give yet: the next one then
       const bitmap = video.readyState >= 2 ? await createImageBitmap(video).catch(() => null) : null;
@@ -249,8 +248,9 @@ export function camera(status, onframe) {
         }
         all++;
         frames++;
-        if (performance.now() - since > 1000 && own === running) {
-          status.say(speed());
+        const seconds = (performance.now() - since) / 1000;
+        if (seconds > 1 && own === running) {
+          status.say(`${(frames / seconds).toFixed(1)} frames a second`);
           [frames, since] = [0, performance.now()];
         }
       }
