@@ -83,9 +83,15 @@ def test_operations_that_are_not_builtin_are_named_and_nothing_is_left(model, tm
     assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
 
 
-def test_a_converter_that_died_is_started_anew(model, pixels, tmp_path):
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_converter_that_died_is_started_anew(model, pixels, tmp_path, monkeypatch, noticed):
     export.export(model, tmp_path / "first.tflite")
-    export.writers._Converter.child.kill()
+    child = export.writers._Converter.child
+    child.kill()
+    if noticed:
+        child.wait()
+    else:  # a moment after its death it still counts as running
+        monkeypatch.setattr(child, "poll", lambda: None)
     found = export.load(export.export(model, tmp_path / "second.tflite"))(image=pixels[:1])["probabilities"]
     np.testing.assert_allclose(found, model(pixels[:1] / np.float32(255)), atol=1e-5)
 

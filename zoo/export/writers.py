@@ -90,7 +90,8 @@ class _Converter:
     @classmethod
     def run(cls, folder, at_most=20):
         """Converts what lies in the folder; (exit status of a child that aborted, else None; what the child said)."""
-        if not cls.left or cls.child.poll() is not None:
+        served_before = cls.left and cls.child.poll() is None
+        if not served_before:
             cls.end()
             cls.child, cls.left = cls.start(), at_most
         cls.left -= 1
@@ -105,6 +106,9 @@ class _Converter:
             cls.end()
             raise
         log = folder / "log.txt"
+        if ended is not None and served_before and not log.is_file():  # it was dying already when it was asked
+            cls.end()
+            return cls.run(folder, at_most)
         return ended, log.read_text(errors="replace") if log.is_file() else ""
 
     @staticmethod
