@@ -24,7 +24,7 @@ demo: $(BIN)/zoo  ## the main job on the embedded digits: train, evaluate, expor
 
 test: lint  ## the whole test suite, in two processes of one thread each: more would fight for the cores
 	@! command -v npm > /dev/null || $(MAKE) --no-print-directory web/node_modules || echo "the packages of the web page could not be installed"
-	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	@command -v npm > /dev/null && test -e $${CHROMIUM:-/usr/bin/chromium} || echo "the web page was not tested: that needs Node (npm) and Chromium"
 
 # What the page is built from: its only parts that are not ours are LiteRT's runtime and, for docs/, a Markdown reader.

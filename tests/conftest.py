@@ -33,15 +33,6 @@ SMALL = {
 }
 
 
-# Files of few and long tests, which come first: at the end one process would wait for another.
-LONG = ("test_recipes_on_jax", "test_yolo", "test_hosts", "test_web", "test_jax", "test_export", "test_training")
-
-
-def pytest_collection_modifyitems(items):
-    places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
-
-
 @pytest.fixture(scope="session")
 def real_data():
     folder = os.environ.get("ZOO_TEST_DATA")
