@@ -3,7 +3,7 @@
 Data: drawn scenes of people, cars and animals, which need no network; folders in the form of Pascal VOC, COCO JSON or
 YOLO, told apart by themselves; or voc/2007, voc/2012 and coco/2017 of tensorflow-datasets.
 
-    zoo train yolo --dataset bccd --epochs 80 --flip both --validate-every 4 --compact
+    zoo train yolo --dataset bccd --weights None --epochs 80 --flip both --validate-every 4 --compact
 
 finds the blood cells of BCCD (205 images for training, from scratch); the figure it reached is in the card of the
 published model. The validation split chose the epoch and nothing else.
@@ -34,6 +34,7 @@ from zoo.suppression import IOU, of_file
 from zoo.yolo import Detector, fitted
 
 TASK = "object detection"
+FEW = 500  # images, below which training starts from a trained detector
 Size = Literal["nano", "small", "medium"] | tuple[float, float]
 
 
@@ -43,7 +44,7 @@ class Setup(training.Setup):
 
     Attributes:
         precision: Precision of the computation; by default mixed_bfloat16 where the processor computes with it, else
-            float32. The model is saved in float32.
+            float32, as on a pretrained backbone, which is faster so. The model is saved in float32.
     """
 
     precision: training.Precision | None = None
@@ -77,7 +78,7 @@ def train(
     hue: float = 0.015,
     saturation: float = 0.7,
     brightness: float = 0.4,
-    weights: str | None = None,
+    weights: str | None = "auto",
     validate_every: int | None = None,
     patience: int | None = None,
     unlabelled: box_data.Unlabelled = "refuse",
@@ -96,8 +97,10 @@ def train(
         size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
         backbone: Network pretrained on ImageNet that looks first: efficientnet_lite0 (extra `pretrained`), or one of
             keras.applications (MobileNetV3Small, ...). None: a backbone of the given size, from scratch.
-        freeze_until: Last layer that keeps its weights (of efficientnet_lite0 stage3, say), which makes steps cheaper.
-        epochs: Passes over the data; by default as many as have 1,500 steps, but 40 to 300.
+        freeze_until: Last layer that keeps its weights (of efficientnet_lite0 stage3, say), which makes steps cheaper;
+            by default stage3 where `weights` are chosen by themselves.
+        epochs: Passes over the data; by default as many as have 1,500 steps, but 40 to 300; where `weights` are chosen
+            by themselves, as many as have 500.
         batch_size: Images per step; by default 8, for fewer than 100 images 4.
         optimizer: adamw or sgd (with Nesterov momentum 0.937).
         learning_rate: Highest learning rate, after a warm-up and before a cosine; by default 0.0015, of sgd 0.01.
@@ -112,7 +115,8 @@ def train(
         saturation: Largest relative change of the saturation.
         brightness: Largest relative change of the brightness.
         weights: Model to start from: the name of a published data set (everyday, bccd, scenes), pascalvoc,
-            coco_backbone, or a .keras or .h5 file; with other classes all but the class head is kept.
+            coco_backbone, or a .keras or .h5 file; with other classes all but the class head is kept. auto: of fewer
+            than 500 images, and where neither size nor backbone is given, everyday, else none. None: none.
         validate_every: Epochs from one measurement on the validation split to the next; by default so that there are
             30 of them.
         patience: Epochs without a better mAP50 after which training stops; by default never.
@@ -131,7 +135,18 @@ def train(
     _report(boxes)
     # of a small set fewer at a time, for more steps
     batch_size, steps, _ = training.plan(len(split), batch_size or (8 if len(split) >= 100 else 4), strategy)
-    epochs = epochs or min(300, max(40, round(1500 / steps)))
+    start = {"weights": weights, "freeze_until": freeze_until}
+    enough = 1500
+    if weights == "auto":
+        start["weights"] = None
+        if len(split) < FEW and (size, backbone) == ("nano", None):
+            start, enough = {"weights": "everyday", "freeze_until": freeze_until or "stage3"}, 500
+            print(
+                f"{boxes.name}: {len(split)} images, fewer than {FEW}, so it starts from the weights of everyday, "
+                "which is better and sooner; --weights None starts from scratch"
+            )
+    epochs = epochs or min(300, max(40, round(enough / steps)))
+    arguments |= start | {"epochs": epochs}  # as a resumed run needs them
     validate_every = validate_every or max(1, epochs // 30)
     image_size = split.images.shape[1:3]
     sizes = {"batch_size": batch_size, "steps": steps, "epochs": epochs, "seed": setup.seed}
@@ -143,11 +158,11 @@ def train(
     def batches(first_epoch):
         return box_data.training_batches(split, first_epoch=first_epoch, **sizes, **drawn)
 
-    precision = setup.precision or training.fast_precision()
+    depthwise = backbone is not None or start["weights"] == "everyday"
+    precision = setup.precision or training.fast_precision(depthwise)
     with strategy.scope(), training.precision(precision):
         # network
-        start = {"backbone": backbone, "backbone_weights": backbone and "imagenet"}
-        start |= {"weights": weights, "freeze_until": freeze_until}
+        start |= {"backbone": backbone, "backbone_weights": backbone and "imagenet"}
         model = zoo.yolo((*image_size, 3), len(boxes.class_names), size=size, **start)
         # optimiser: it averages the weights as well
         model.compile(

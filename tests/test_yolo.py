@@ -789,6 +789,56 @@ def shapes(pictures, tmp_path_factory):
     return folder
 
 
+class Built(Exception):
+    """Ends a training where its network is built."""
+
+
+@pytest.mark.parametrize(
+    "few, options, expected",
+    [
+        (8, {}, ("everyday", "stage3")),
+        (8, {"freeze_until": "stage2"}, ("everyday", "stage2")),
+        (7, {}, (None, None)),  # the folder has 7
+        (8, {"weights": None}, (None, None)),
+        (8, {"size": "small"}, (None, None)),
+        (8, {"backbone": "MobileNetV3Small"}, (None, None)),
+        (8, {"weights": "bccd"}, ("bccd", None)),
+    ],
+)
+def test_a_small_folder_starts_from_a_trained_detector(few, options, expected, shapes, tmp_path, monkeypatch, capsys):
+    def built(*_, weights, freeze_until, **__):
+        raise Built(weights, freeze_until)
+
+    monkeypatch.setattr(recipe, "FEW", few)
+    monkeypatch.setattr(recipe.zoo, "yolo", built)
+    with pytest.raises(Built) as error:
+        recipe.train(dataset=str(shapes), image_size=(64,), output=tmp_path / "run", **options)
+    assert error.value.args == expected
+    assert ("starts from the weights of everyday" in capsys.readouterr().out) == (expected[0] == "everyday")
+
+
+def test_a_run_that_started_by_itself_goes_on_from_what_it_chose(shapes, tmp_path, monkeypatch):
+    def stop(model, *_, **__):
+        np.testing.assert_array_equal(model.get_weights()[0], zoo.load("yolo_everyday").get_weights()[0])
+        assert not model.layers[1].trainable
+        raise KeyboardInterrupt
+
+    def built(*_, weights, freeze_until, **__):
+        raise Built(weights, freeze_until)
+
+    monkeypatch.setattr(recipe.training, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(dataset=str(shapes), image_size=(32,), output=tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["weights"], config["freeze_until"]) == ("everyday", "stage3")
+    assert config["epochs"] == 300  # as many as may be, of one step
+    monkeypatch.setattr(recipe, "FEW", 0)  # another version may choose otherwise
+    monkeypatch.setattr(recipe.zoo, "yolo", built)
+    with pytest.raises(Built) as error:
+        recipe.train(resume=tmp_path / "run")
+    assert error.value.args == ("everyday", "stage3")
+
+
 def test_training_leaves_model_card_and_pictures(shapes, learnt, tmp_path):
     options = {"dataset": str(shapes), "image_size": (96,), "size": (0.1, 0.125), "mosaic": 0.3, "precision": "float32"}
     start = str(learnt[0] / "model.keras")
