@@ -143,7 +143,7 @@ def train(
             start, enough = {"weights": "everyday", "freeze_until": freeze_until or "stage3"}, 500
             print(
                 f"{boxes.name}: {len(split)} images, fewer than {FEW}, so it starts from the weights of everyday, "
-                "which is better and sooner; --weights None starts from scratch"
+                "which takes a fraction of the time; --weights None starts from scratch"
             )
     epochs = epochs or min(300, max(40, round(enough / steps)))
     arguments |= start | {"epochs": epochs}  # as a resumed run needs them
