@@ -837,6 +837,12 @@ def test_a_run_that_started_by_itself_goes_on_from_what_it_chose(shapes, tmp_pat
     with pytest.raises(Built) as error:
         recipe.train(resume=tmp_path / "run")
     assert error.value.args == ("everyday", "stage3")
+    # a run of before there was such a choice: None meant from scratch, and does
+    monkeypatch.setattr(recipe, "FEW", 500)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"weights": None, "freeze_until": None}))
+    with pytest.raises(Built) as error:
+        recipe.train(resume=tmp_path / "run")
+    assert error.value.args == (None, None)
 
 
 def test_training_leaves_model_card_and_pictures(shapes, learnt, tmp_path):
