@@ -72,7 +72,7 @@ def precision(policy):
 
 
 def fast_precision(depthwise=False):
-    """mixed_bfloat16 where this machine has instructions for it; of a processor they do not help `depthwise` ones."""
+    """mixed_bfloat16 where this machine has instructions for it; a processor's are no help to a `depthwise` network."""
     info = Path("/proc/cpuinfo")
     flags = info.read_text().split() if info.is_file() else []
     native = not depthwise and ("avx512_bf16" in flags or "amx_bf16" in flags)

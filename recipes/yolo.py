@@ -44,7 +44,7 @@ class Setup(training.Setup):
 
     Attributes:
         precision: Precision of the computation; by default mixed_bfloat16 where the processor computes with it, else
-            float32, as on a pretrained backbone, which is faster so. The model is saved in float32.
+            float32, as where efficientnet_lite0 or everyday is the start. The model is saved in float32.
     """
 
     precision: training.Precision | None = None
@@ -158,7 +158,7 @@ def train(
     def batches(first_epoch):
         return box_data.training_batches(split, first_epoch=first_epoch, **sizes, **drawn)
 
-    depthwise = backbone is not None or start["weights"] == "everyday"
+    depthwise = backbone == "efficientnet_lite0" or start["weights"] == "everyday"
     precision = setup.precision or training.fast_precision(depthwise)
     with strategy.scope(), training.precision(precision):
         # network
