@@ -132,7 +132,7 @@ def train(
     level = min(max(0.5, low), high)
     if test_level is not None:
         level = noises.level_range(test_level, "test_level", noise)[1]
-    strategy = training.prepare(setup, weights)
+    strategy = training.prepare(setup)
 
     # data
     damage = {"kind": noise, "low": low, "high": high}

@@ -92,6 +92,11 @@ def test_residual_subtracts_the_noise_and_clips_only_outside_training():
     np.testing.assert_allclose(model(image, training=True), -0.2, rtol=1e-5)
 
 
+def randomly(model):
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0, 0.1, weight.shape).astype(np.float32) for weight in model.get_weights()])
+
+
 def test_weights_must_fit(tmp_path):
     model = zoo.denoising_autoencoder((16, 16, 3), filters=(4, 4))
     model.save(tmp_path / "model.keras")
@@ -100,6 +105,30 @@ def test_weights_must_fit(tmp_path):
     np.testing.assert_array_equal(model(image), again(image))
     with pytest.raises(ValueError, match=r"\(16, 16, 3\), asked for \(28, 28, 1\)"):
         zoo.denoising_autoencoder(weights=tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"filters": (4, 4), "residual": True, "skip_connections": True, "batch_normalization": True},
+        {"filters": (4,)},
+        {"architecture": "residual_unet", "filters": (4, 8)},
+        {"architecture": "sub_pixel", "filters": (4,)},
+    ],
+)
+def test_weights_go_on_in_mixed_precision_as_a_new_network_does(tmp_path, options):
+    trained = zoo.denoising_autoencoder((16, 16, 3), **options)
+    randomly(trained)
+    trained.save(tmp_path / "model.keras")
+    with training.precision("mixed_bfloat16"):
+        new = zoo.denoising_autoencoder((16, 16, 3), **options)
+        again = zoo.denoising_autoencoder((16, 16, 3), weights=tmp_path / "model.keras")
+    policies = [{layer.name: layer.dtype_policy.name for layer in model.layers} for model in (again, new)]
+    assert policies[0] == policies[1]
+    assert "mixed_bfloat16" in policies[0].values()
+    image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    difference = np.abs(np.asarray(trained(image)) - np.asarray(again(image)))
+    assert 0 < difference.max() < 0.02
 
 
 # Metrics and losses

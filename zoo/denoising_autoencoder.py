@@ -64,7 +64,8 @@ def denoising_autoencoder(
         residual: Whether the network predicts the noise, which is subtracted from the image.
         factor: Of sub_pixel: how many times as high and wide the output is, 2, 3 or 4.
         weights: None, the name of a data set with published weights ("mnist") or of a published model, or the path of a
-            `.keras` file. The file decides the architecture; `input_shape` must agree with it.
+            `.keras` file. The file decides the architecture; `input_shape` must agree with it. Under a mixed dtype
+            policy it computes as a new network does: in half precision up to the last convolution.
         name: Name of the model; one from a file keeps its own.
 
     Returns:
@@ -75,7 +76,7 @@ def denoising_autoencoder(
             fit.
     """
     if weights is not None:
-        return pretrained.from_weights("denoising_autoencoder", weights, input_shape)
+        return _from_weights(weights, input_shape)
     if architecture not in ("classic", "residual_unet", "sub_pixel"):
         raise ValueError(f"architecture must be classic, residual_unet or sub_pixel, got {architecture!r}")
     if not filters or min(filters) < 1 or convolutions < 1 or decoder_convolutions < 0:
@@ -127,6 +128,25 @@ def resized(model: keras.Model, height: int | None, width: int | None) -> keras.
         copy = keras.models.clone_model(model, input_tensors=image)
     except ValueError as error:
         raise ValueError(f"{height} x {width} is no multiple of the network's stride") from error
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+# the layers that are float32 under any policy
+_LAST = ("restored", "noise", "difference", "detail", "repeated", "sum")
+
+
+def _from_weights(weights, input_shape):
+    model = pretrained.from_weights("denoising_autoencoder", weights, input_shape)
+    policy = keras.config.dtype_policy()
+    if policy.compute_dtype == policy.variable_dtype:
+        return model
+
+    def under_policy(layer):
+        config = layer.get_config()
+        return type(layer).from_config(config if layer.name in _LAST else config | {"dtype": policy.name})
+
+    copy = keras.models.clone_model(model, clone_function=under_policy)
     copy.set_weights(model.get_weights())
     return copy
 
