@@ -39,7 +39,7 @@ from recipes.pictures import denoising_autoencoder as pictures
 from zoo import export as exporting
 from zoo import losses, metrics
 from zoo.denoising_autoencoder import factor_of, resized, stride_of
-from zoo.tiles import by_channels, by_tiles
+from zoo.tiles import Augmentation, by_channels, by_tiles, by_views
 
 LOSSES = {"mse": "mse", "l1": "mae", "charbonnier": losses.Charbonnier, "ssim": losses.SSIMWeighted}
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -245,6 +245,7 @@ def evaluate(
     noise: noises.Kind | None = None,
     noise_level: float | None = None,
     curve: tuple[float, ...] | None = None,
+    test_time_augmentation: Augmentation = "none",
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,
@@ -262,11 +263,13 @@ def evaluate(
         noise_level: Its level, in (0, 1], or from 2 on of 255, of jpeg the quality; by default the one in the card.
         curve: Levels of the curve, by default 0.1 to 0.8 or for photos 5 to 75 of 255; it is measured on the first
             images of the split.
+        test_time_augmentation: flip takes the mean over the image and its mirror image, rotate over all eight mirror
+            images and quarter turns: better, and as many times slower.
         data_dir: Folder of tensorflow-datasets.
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/denoising_autoencoder.
     """
-    restorer = Restorer(model)
+    restorer = Restorer(model, test_time_augmentation=test_time_augmentation)
     kind, level = restorer.noise(noise, noise_level)
     curve = None if curve is None else [noises.level_range(point, "curve", kind)[1] for point in curve]
     images = restorer.datasets(dataset, data_dir, manual_dir, split)
@@ -279,6 +282,7 @@ def evaluate(
         "dataset": images.name,
         "split": split,
         "noise": restorer.about if restorer.factor > 1 else {"kind": kind, "level": level},
+        "test_time_augmentation": test_time_augmentation,
         "images": count,
         "skipped_files": len(images.skipped),
         **found,
@@ -375,8 +379,9 @@ class Restorer(models.TrainedModel):
 
     name = "denoising_autoencoder"
 
-    def __init__(self, model, *, card=None):
+    def __init__(self, model, *, card=None, test_time_augmentation="none"):
         super().__init__(model, card=card)
+        self.augmentation = test_time_augmentation
         if self.exported:
             shape, dtype = self.model.inputs.get("image", ((), ""))
             if len(shape) != 4 or dtype != "uint8":
@@ -461,6 +466,9 @@ class Restorer(models.TrainedModel):
     def __call__(self, images):
         if isinstance(images, list):
             return [self.any_size(image) for image in images]
+        return by_views(self._batch, images, self.augmentation)
+
+    def _batch(self, images, progress=None):
         if isinstance(self.model, keras.Model):
             return _as_pixels(in_parts(self._run, images))
         restored = self.model(image=images)["restored"]
@@ -470,9 +478,16 @@ class Restorer(models.TrainedModel):
         """Restores one uint8 image (height, width, 1 or 3), whatever the model's own size and number of channels;
         `progress` is called with the number of tiles done and of all, where there are tiles."""
         *tile, channels = self.input_shape
-        by_parts = functools.partial(by_tiles, factor=self.factor, progress=progress)
-        one = self._whole if None in tile else lambda image: by_parts(self, image, tile, self.overlaps)
-        return by_channels(one, image, channels)
+
+        def one(image, progress):
+            if None in tile:
+                return self._whole(image)
+            return by_tiles(self._batch, image, tile, self.overlaps, factor=self.factor, progress=progress)
+
+        def seen(image):
+            return by_views(one, image, self.augmentation, progress)
+
+        return by_channels(seen, image, channels)
 
     def _whole(self, image, side=768, margin=96):
         """Restores an image by a network of any size; a large one in parts, each seen with all that it depends on."""

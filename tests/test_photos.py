@@ -13,7 +13,7 @@ from recipes import denoising_autoencoder as recipe
 from recipes import enlarging
 from recipes.data import crops, noise, reduction
 from zoo.denoising_autoencoder import resized
-from zoo.tiles import by_tiles
+from zoo.tiles import by_tiles, by_views
 
 NETWORK = {"architecture": "residual_unet", "filters": (8, 12), "blocks": 1}
 
@@ -126,6 +126,41 @@ def test_a_large_photo_is_restored_in_parts_without_a_seam(photo_run):
     assert whole.shape == image.shape and np.abs(whole.astype(int) - parts).max() <= 1
     grey = restorer.any_size(image[..., :1])
     assert grey.shape == (150, 170, 1)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_mean_over_views_turns_with_the_image(factor):
+    image, done = photo(20, 28, 3), []
+
+    def restore(one, progress):
+        if progress is not None:
+            progress(1, 1)
+        uneven = one // 2 + np.arange(one.shape[1], dtype=np.uint8)[:, None]  # depends on the side it is seen from
+        return uneven.repeat(factor, 0).repeat(factor, 1)
+
+    np.testing.assert_array_equal(by_views(restore, image, "none"), restore(image, None))
+    mirrored = (restore(image, None).astype(int) + restore(image[:, ::-1], None)[:, ::-1] + 1) // 2
+    np.testing.assert_array_equal(by_views(restore, image, "flip"), mirrored)
+    seen = by_views(restore, image, "rotate", lambda *counts: done.append(counts))
+    assert seen.shape == (factor * 20, factor * 28, 3) and done == [(number, 8) for number in range(1, 9)]
+    for turn in (lambda one: np.rot90(one), lambda one: one[::-1], lambda one: one.swapaxes(0, 1)):
+        np.testing.assert_array_equal(by_views(restore, turn(image), "rotate"), turn(seen))
+
+
+def test_the_mean_over_views_is_better(capfd, tmp_path):
+    from skimage.data import chelsea
+
+    clean = np.asarray(chelsea())[50:178, 100:228]
+    (noisy,) = noise.fixed([clean], kind="gaussian", level=25 / 255)
+    Image.fromarray(noisy).save(tmp_path / "cat.png")
+    options = ("--model", "denoising_photos", "--output", tmp_path, "--test-time-augmentation", "rotate")
+    assert run_json(capfd, "predict", "denoising_autoencoder", tmp_path / "cat.png", *options)[0] == 0
+    found = np.asarray(Image.open(tmp_path / "cat-restored.png"))
+    phone = zoo.pretrained.file("denoising_photos", "model.tflite")
+    seen = {way: recipe.Restorer(phone, test_time_augmentation=way)([noisy])[0] for way in ("none", "flip", "rotate")}
+    np.testing.assert_array_equal(found, seen["rotate"])
+    psnr = {way: recipe.quality([clean], [one])["psnr"] for way, one in seen.items()}
+    assert psnr["none"] + 0.02 < psnr["flip"] < psnr["rotate"] - 0.02
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])

@@ -1,9 +1,17 @@
 """Images of any size by a network of one size: overlapping tiles, blended without a seam (NumPy and Pillow)."""
 
 import math
+from typing import Literal
 
 import numpy as np
 from PIL import Image
+
+Augmentation = Literal["none", "flip", "rotate"]
+VIEWS = {  # quarter turns, and whether it is mirrored then
+    "none": [(0, False)],
+    "flip": [(0, False), (0, True)],
+    "rotate": [(turns, mirrored) for turns in range(4) for mirrored in (False, True)],
+}
 
 
 def by_tiles(restore, image, tile, overlaps=4, *, factor=1, at_once=512, progress=None):
@@ -53,6 +61,36 @@ def by_tiles(restore, image, tile, overlaps=4, *, factor=1, at_once=512, progres
         slice(factor * pad[0], factor * (pad[0] + size)) for pad, size in zip((above, left), image.shape, strict=False)
     ]
     return result[inside[0], inside[1]]
+
+
+def by_views(restore, images, augmentation, progress=None):
+    """The mean of what is restored of images and of their mirror images and quarter turns, each turned back.
+
+    A photo seen from another side is another example to a network, so its errors there differ (geometric
+    self-ensemble; Lim et al., "Enhanced deep residual networks for single image super-resolution", 2017).
+
+    Args:
+        restore: Function from images and a progress function to restored ones, which may be larger.
+        images: uint8 (..., height, width, channels). Of several that are not square only half turns are taken.
+        augmentation: A name in `VIEWS`: none, flip (the mirror image too) or rotate (all eight).
+        progress: Function called with the number of tiles done and of all.
+
+    Returns:
+        uint8 images.
+    """
+    views, axes = VIEWS[augmentation], (-3, -2)
+    if images.ndim > 3 and images.shape[-3] != images.shape[-2]:
+        views = [view for view in views if view[0] % 2 == 0]
+    if len(views) == 1:
+        return restore(images, progress)
+    total = 0
+    for number, (turns, mirrored) in enumerate(views):
+        view = np.rot90(images, turns, axes)
+        view = view[..., ::-1, :] if mirrored else view
+        part = progress and (lambda done, count, number=number: progress(number * count + done, len(views) * count))
+        restored = restore(np.ascontiguousarray(view), part)
+        total = total + np.rot90(restored[..., ::-1, :] if mirrored else restored, -turns, axes).astype(np.uint16)
+    return np.uint8((total + len(views) // 2) // len(views))
 
 
 def _tiling(size, side, overlaps):

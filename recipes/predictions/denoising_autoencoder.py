@@ -14,6 +14,7 @@ from recipes.data.files import files, open_image
 from recipes.predictions.opening import Backend, is_light, opened, warn_of
 from recipes.quiet import silent_start
 from zoo.photos import colourful
+from zoo.tiles import Augmentation, by_views
 
 
 def predict(
@@ -22,6 +23,7 @@ def predict(
     task: Literal["denoise", "super_resolve"] = "denoise",
     model: str | None = None,
     backend: Backend = "litert",
+    test_time_augmentation: Augmentation = "none",
     clean: Path | None = None,
     output: Path | None = None,
 ):
@@ -35,13 +37,15 @@ def predict(
             denoising_photos where any image is coloured or has more than 100 pixels a side, else
             denoising_autoencoder, of digits; to enlarge, super_resolution.
         backend: litert takes the phone file of a published model, keras its Keras model, which starts slowly.
+        test_time_augmentation: flip takes the mean over the image and its mirror image, rotate over all eight mirror
+            images and quarter turns: better, and as many times slower.
         clean: The image as it was without noise, where there is one: PSNR and SSIM before and after.
         output: Folder for the results; by default a new one under runs/denoising_autoencoder.
     """
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     chosen = model or ("super_resolution" if task == "super_resolve" else _suited(paths))
-    restore, known = _opened(chosen, backend, task)
+    restore, known = _opened(chosen, backend, task, test_time_augmentation)
     suffix, folder, left_out = "restored" if known.factor == 1 else f"x{known.factor}", None, {}
     found = inputs.each_image(paths, lambda path: _large_enough(path, known.stride), left_out)
     original = None
@@ -83,21 +87,24 @@ def _suited(paths):
     return "denoising_autoencoder"
 
 
-def _opened(model, backend, task):
+def _opened(model, backend, task, augmentation):
     """(function of a uint8 image and a progress function to the restored image, the opened model)."""
     if is_light(model, backend):
         predictor = opened(model, cards.RESTORATION[task])
         predictor.stride, predictor.factor = (predictor.metadata.get(name, 1) for name in ("stride", "factor"))
 
-        def restore(image, progress):
+        def one(image, progress):
             picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
             restored = np.asarray(predictor.restored(picture, progress))
             return restored.reshape(*restored.shape[:2], image.shape[-1])
 
+        def restore(image, progress):
+            return by_views(one, image, augmentation, progress)
+
         return restore, predictor
     with silent_start():
         from recipes.denoising_autoencoder import Restorer
-    restorer = Restorer(model)
+    restorer = Restorer(model, test_time_augmentation=augmentation)
     if restorer.task != cards.RESTORATION[task]:
         raise ValueError(f"{model} is not for {cards.RESTORATION[task]}: it is for {restorer.task}")
     return restorer.any_size, restorer
