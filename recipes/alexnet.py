@@ -236,6 +236,7 @@ def evaluate(
     strength: float | None = None,
     casts: int = 8,
     seed: int = 0,
+    test_time_augmentation: Literal["none", "flip"] = "none",
     data_dir: Path | None = None,
     manual_dir: Path | None = None,
     output: Path | None = None,
@@ -250,13 +251,15 @@ def evaluate(
         strength: Range of the casts or angles that are drawn, see training; by default that of the model.
         casts: Different casts or angles for each photo; those of a table are its own.
         seed: Seed of the casts.
+        test_time_augmentation: flip also asks the model about the mirror image, and takes the mean (of angles, which
+            are the other way round there, half of the difference).
         data_dir: Folder of tensorflow-datasets.
         manual_dir: Folder with the data set's original files, for a machine without a network.
         output: Folder for the pictures and evaluation.json; by default a new one under runs/alexnet.
     """
     training.check_positive(strength=strength, casts=casts)
     training.check_range(f"[0, {2**31})", seed=seed)
-    estimator = Estimator(model)
+    estimator = Estimator(model, flip=test_time_augmentation == "flip")
     strength = _strength(estimator.kind, strength or estimator.strength)
     photos, split = estimator.datasets(dataset, split, data_dir, manual_dir)
     folder = runs.output_folder("alexnet", f"evaluate-{photos.name}", output)
@@ -268,6 +271,7 @@ def evaluate(
         "split": split,
         "photos": len(photos.split(split)[0]),
         "skipped_files": len(photos.skipped),
+        "test_time_augmentation": test_time_augmentation,
         "target": {"kind": estimator.kind, "strength": strength, "seed": seed, "casts": casts},
         **found["metrics"],
         **found,
@@ -352,8 +356,9 @@ class Estimator(models.TrainedModel):
 
     name, task = "alexnet", TASK
 
-    def __init__(self, model, *, card=None):
+    def __init__(self, model, *, card=None, flip=False):
         super().__init__(model, card=card)
+        self.flip = flip
         self.about = (self.model.metadata if self.exported else self.card).get("target", {})
         if self.exported:
             self.outputs, shape = tuple(self.about.get("outputs", ())), self.model.inputs.get("image", ((), ""))[0]
@@ -381,6 +386,13 @@ class Estimator(models.TrainedModel):
         return photo_data.load(str(dataset), **options, complete=split != "all"), split
 
     def __call__(self, pixels):
+        found = self._ask(pixels)
+        if not self.flip:
+            return found
+        mirrored = self._ask(np.ascontiguousarray(pixels[:, :, ::-1]))
+        return (found - mirrored if self.kind == "angle" else found + mirrored) / 2
+
+    def _ask(self, pixels):
         if isinstance(self.model, keras.Model):
             parts = [self._run(pixels[start : start + 64] / np.float32(255)) for start in range(0, len(pixels), 64)]
             return np.concatenate([np.concatenate(keras.tree.flatten(part), axis=1) for part in parts])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import refused, run_json
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 import zoo
@@ -348,6 +348,29 @@ def test_gains_are_measured_and_corrected(capfd, cast_run, photo_folder, tmp_pat
     with Image.open(photo) as original, Image.open(row["corrected"]) as result:
         expected = color.correct_color(np.asarray(original), [row[name] for name in ("red", "green", "blue")], "gains")
         np.testing.assert_array_equal(result, expected)
+
+
+def test_a_mirror_image_has_the_same_cast_and_the_opposite_angle(capfd, photo_folder, tmp_path):
+    with Image.open(next(photo_folder.glob("*.png"))) as image:
+        photo = image.convert("RGB")
+    for name, one in (("one", photo), ("mirrored", ImageOps.mirror(photo))):
+        one.save(tmp_path / f"{name}.png")
+    command = ("predict", "alexnet", tmp_path / "one.png", tmp_path / "mirrored.png", "--output", tmp_path)
+    channels = ("red", "green", "blue")
+    plain, both = (
+        [[row[name] for name in channels] for row in run_json(capfd, *command, *way)[1]["predictions"]]
+        for way in ((), ("--test-time-augmentation", "flip"))
+    )
+    np.testing.assert_allclose(both[0], np.mean(plain, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(both[0], both[1], rtol=1e-5)
+    with Image.open(tmp_path / "one-corrected.png") as corrected:
+        np.testing.assert_array_equal(corrected, color.correct_color(np.asarray(photo), both[0]))
+    network = zoo.alexnet_regressor("angle", input_shape=(67, 67, 3), width=0.05)
+    network.save(tmp_path / "angle.keras")
+    pixels = data.resize(np.asarray(photo)[None], 67)
+    one, other = (recipe.Estimator(tmp_path / "angle.keras", flip=True)(x) for x in (pixels, pixels[:, :, ::-1]))
+    np.testing.assert_allclose(one, -other, rtol=1e-5)
+    assert one != 0
 
 
 def test_the_exported_signature_of_gains_and_angles():

@@ -1,13 +1,18 @@
 """Photos without their cast, or straightened."""
 
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+from PIL import Image, ImageOps
 from tyro.conf import Positional
 
 from recipes import inputs, plots, results, runs
 from recipes.data.files import open_image
 from recipes.predictions.opening import Backend, opened
 from zoo.atomic import atomic
+from zoo.color import correct_color
+from zoo.photos import straightened
 
 
 def predict(
@@ -15,6 +20,7 @@ def predict(
     *,
     model: str = "alexnet",
     backend: Backend = "litert",
+    test_time_augmentation: Literal["none", "flip"] = "none",
     output: Path | None = None,
 ):
     """Takes the cast off photos, or straightens them, at their full size; the numbers also as CSV and JSON.
@@ -23,6 +29,7 @@ def predict(
         paths: Photos and folders of photos.
         model: A published model, a run folder, or a .keras, .tflite, .onnx file or SavedModel folder.
         backend: litert takes the phone file of a published model, keras its Keras model, which starts slowly.
+        test_time_augmentation: flip also asks the model about the mirror image, and takes the mean.
         output: Folder for the results; by default a new one under runs/alexnet.
     """
     if not paths:
@@ -32,8 +39,12 @@ def predict(
     folder, kind = runs.output_folder("alexnet", "predict", output), predictor.metadata["target"]["kind"]
     rows, shown, captions, taken = [], [], [], set()
     for path, photo in found:
-        answer = predictor(photo)
-        result, values = answer.image, {"angle": answer.angle} if hasattr(answer, "angle") else answer.cast
+        result, values = _answer(predictor, photo)
+        if test_time_augmentation == "flip":
+            mirrored = _answer(predictor, ImageOps.mirror(photo))[1]
+            sign = -1 if kind == "angle" else 1
+            values = {name: (value + sign * mirrored[name]) / 2 for name, value in values.items()}
+            result = _corrected(photo, [*values.values()], kind)
         jpeg = path.suffix.lower() in (".jpg", ".jpeg")
         target = inputs.free_name(folder, path.with_stem(f"{path.stem}-corrected"), ".jpg" if jpeg else ".png", taken)
         options = {"format": "JPEG", "quality": 95, "subsampling": 0} if jpeg else {"format": "PNG"}
@@ -45,3 +56,14 @@ def predict(
             shown += [plots.thumbnail(photo), plots.thumbnail(result)]
             captions += [path.name[-18:], results.numbers(values.values(), kind)]
     return results.predicted(folder, rows, rows, left_out, shown, captions, "table, sheet and photos")
+
+
+def _answer(predictor, photo):
+    """(the corrected photo, the numbers by name)."""
+    answer = predictor(photo)
+    return answer.image, {"angle": answer.angle} if hasattr(answer, "angle") else answer.cast
+
+
+def _corrected(photo, values, kind):
+    pixels = np.asarray(photo)
+    return Image.fromarray(straightened(pixels, *values) if kind == "angle" else correct_color(pixels, values, kind))
