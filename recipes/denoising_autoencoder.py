@@ -460,7 +460,9 @@ class Restorer(models.TrainedModel):
     def datasets(self, dataset, data_dir, manual_dir, split=None):
         """A data set in this model's input shape; whole photos where it has learnt from parts of them."""
         if self.overlaps < 4 or self.factor > 1:  # of an earlier file it was 2
-            return crops.load(dataset, self.input_shape[-1], complete=split != "all")
+            # what a border is cut off from leaves room for the window of the SSIM
+            smallest = self.stride if self.factor == 1 else 11 * self.factor
+            return crops.load(dataset, self.input_shape[-1], complete=split != "all", smallest=smallest)
         return datasets(dataset, self.input_shape, data_dir, manual_dir)
 
     def __call__(self, images):

@@ -1,5 +1,6 @@
 """Files as they are given on a command line: named ones, and all of a folder."""
 
+import itertools
 import sys
 from collections import Counter
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 from recipes.data import files as image_files
 from recipes.data import notes, splits, video
 
+RESULTS = ("predictions.json", "evaluation.json", "card.json")  # what a folder that a command made has
 
-def each(paths, reader, *, files, kinds, what, left_out):
+
+def each(paths, reader, *, files, kinds, what, left_out, output=None):
     """Reads files one after the other, in the order given; what cannot be read is told and does not stop the others.
 
     Args:
@@ -20,17 +23,18 @@ def each(paths, reader, *, files, kinds, what, left_out):
         left_out: Dictionary that gets two lists of names: "skipped", the files of folders that could not be read, and
             "failed", those that were named themselves, for which the command ends with status 1; and "left_out", how
             many files of folders have another suffix.
+        output: The folder that the user named for the results, which may not be that of a file.
 
     Yields:
         (path, what the reader gave).
 
     Raises:
-        ValueError: If a folder has no such file, or none of the files could be read.
+        ValueError: If a folder has no such file, a file is where the results go, or none could be read.
     """
     left_out |= {"skipped": [], "failed": [], "left_out": {}}
     listed, found, error = [], False, None
     for path in map(Path, paths):
-        inside = files(path) if path.is_dir() else [path]
+        inside = _without_results(path, files(path)) if path.is_dir() else [path]
         if not inside:
             raise ValueError(f"{path} has no {kinds}")
         if path.is_dir():
@@ -38,6 +42,9 @@ def each(paths, reader, *, files, kinds, what, left_out):
             counts = notes.left_out(path, [one for one in sorted(others) if not _ours(one)], kinds.split(" (")[0])
             left_out["left_out"] = dict(Counter(left_out["left_out"]) + Counter(counts))
         listed += [(file, not path.is_dir()) for file in inside]
+    for file, _ in listed:
+        if output is not None and file.exists() and file.resolve().parent == Path(output).resolve():
+            raise ValueError(f"{file} is in {output}, where the results go: name another folder as --output")
     for file, named in listed:
         try:
             read = reader(file)
@@ -55,7 +62,19 @@ def each(paths, reader, *, files, kinds, what, left_out):
 
 def _ours(path):
     """Whether a file is a table or card that a command itself writes beside pictures."""
-    return path.name in ("predictions.json", "predictions.csv", "timeline.csv", "card.json", "evaluation.json")
+    return path.name in (*RESULTS, "predictions.csv", "timeline.csv")
+
+
+def _without_results(folder, paths):
+    """Files without those of folders below `folder` that a command made: results of before are no photos."""
+    made = {parent for path in paths for parent in path.parents if folder in parent.parents}
+    made = {parent for parent in made if any((parent / name).is_file() for name in RESULTS)}
+    kept = [path for path in paths if made.isdisjoint(path.parents)]
+    if made:
+        count = len(paths) - len(kept)
+        others = f" and {len(made) - 1:,} more folders" if len(made) > 1 else ""
+        print(f"left out of {folder}: {count:,} files of earlier results in {min(made)}{others}", file=sys.stderr)
+    return kept
 
 
 def read(paths, reader, **about):
@@ -64,19 +83,19 @@ def read(paths, reader, **about):
     return list(each(paths, reader, **about, left_out=left_out)), left_out
 
 
-def read_images(paths, reader):
+def read_images(paths, reader, output):
     """As `read`, of images."""
     left_out = {}
-    return list(each_image(paths, reader, left_out)), left_out
+    return list(each_image(paths, reader, left_out, output)), left_out
 
 
-def each_image(paths, reader, left_out):
+def each_image(paths, reader, left_out, output):
     """As `each`, of images."""
-    kinds = f"images ({image_files.KINDS})"
-    return each(paths, reader, files=image_files.files, kinds=kinds, what="an image", left_out=left_out)
+    about = {"kinds": f"images ({image_files.KINDS})", "what": "an image", "output": output}
+    return each(paths, reader, files=image_files.files, left_out=left_out, **about)
 
 
-def each_picture(paths, reader, left_out, *, cameras=False):
+def each_picture(paths, reader, left_out, output, *, cameras=False):
     """As `each`, of images and videos, which come as an open `video.Reader`; a number may be that of a camera."""
 
     def opened(path):
@@ -91,12 +110,17 @@ def each_picture(paths, reader, left_out, *, cameras=False):
         kinds=f"images or videos ({image_files.KINDS}, {video.KINDS})",
         what="an image or video",
         left_out=left_out,
+        output=output,
     )
 
 
 def free_name(folder, path, ending, taken):
-    """A name in the folder for what becomes of a file, which no other file of this call has; it is added to `taken`."""
-    names = (folder / f"{Path(path).stem}{'' if n == 1 else f'-{n}'}{ending}" for n in range(1, len(taken) + 2))
-    name = next(name for name in names if name not in taken)
+    """A name in the folder for what becomes of a file, which no other file of this call has; it is added to `taken`.
+
+    What an earlier call left in a folder of results is replaced, a file in any other folder is not.
+    """
+    ours = (folder / "predictions.json").is_file()
+    names = (folder / f"{Path(path).stem}{'' if n == 1 else f'-{n}'}{ending}" for n in itertools.count(1))
+    name = next(name for name in names if name not in taken and (ours or not name.exists()))
     taken.add(name)
     return name

@@ -19,6 +19,7 @@ class TrainedModel:
         path: The file or folder.
         model: The Keras model or the `zoo.export.Exported`.
         card: The card beside it, or an empty dictionary.
+        given: The same as it was asked for.
         exported: Whether it is an exported file and no Keras model.
         about: What is known of its data: the card's entry of the data set, or the metadata in an exported file.
         labels: Names of the classes as the card or the file has them, or nothing.
@@ -29,6 +30,7 @@ class TrainedModel:
     def __init__(self, model, *, card=None, threads=1, endpoint=exporting.ENDPOINT):
         built = isinstance(model, keras.Model)
         self.path = Path(model.name) if built else pretrained.find(model)
+        self.given = model.name if built else str(model)
         self.card = pretrained.beside(self.path) if card is None else card
         self.exported = not built and self.path.suffix not in (".keras", ".h5")
         if self.exported:
@@ -62,5 +64,5 @@ class TrainedModel:
         """
         if set(class_names) - set(self.labels):
             known, given = (", ".join(names) for names in (self.labels, class_names))
-            raise ValueError(f"the classes differ: the model {self.path} knows {known}; the data set has {given}")
+            raise ValueError(f"the classes differ: the model {self.given} knows {known}; the data set has {given}")
         return np.array([self.labels.index(name) for name in class_names])[labels]

@@ -44,10 +44,11 @@ def history(rows, panels, path):
     save(figure, path)
 
 
-def save_image(pixels, path):
-    """Writes a uint8 image (height, width, 1 or 3) as PNG, whole or not at all."""
+def save_image(pixels, path, profile=None):
+    """Writes a uint8 image (height, width, 1 or 3) as PNG, whole or not at all; `profile` is that of its colours."""
     with atomic(path) as partial:
-        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(partial, format="PNG")
+        image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+        image.save(partial, format="PNG", icc_profile=profile)
 
 
 def save_animation(frames, path, *, milliseconds=200):

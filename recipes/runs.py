@@ -236,10 +236,17 @@ def output_folder(name, label, output=None):
                 if output is not None:
                     raise
                 folder = new.with_name(f"{new.name}-{number}")
+    except (FileExistsError, NotADirectoryError):
+        file = next(path for path in (folder, *folder.parents) if path.exists())
+        raise ValueError(f"cannot write to {folder}: {file} is no folder") from None
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise ValueError(f"cannot write to {folder}: permission denied")
+    if label == "predict" and not (folder / "predictions.json").is_file():
+        for file in (folder / "predictions.png", folder / "predictions.csv"):
+            if file.exists():
+                raise ValueError(f"{file} would be replaced, and is no earlier result: name another folder as --output")
     return folder
 
 

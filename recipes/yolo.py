@@ -260,6 +260,8 @@ def evaluate(
     finder = Finder(model or ("yolo_scenes" if str(dataset) == "scenes" else "yolo_everyday"))
     boxes, split, part = _part(finder, dataset, split, unlabelled=unlabelled, data_dir=data_dir)
     _report(boxes)
+    if not any(map(len, part.boxes)):
+        raise ValueError(f"{boxes.name} ({split}) has no box of a class that the model finds: nothing can be measured")
     folder = runs.output_folder("yolo", f"evaluate-{boxes.name}", output)
     figures = {
         "model": finder.path,
@@ -612,9 +614,12 @@ class Finder(models.TrainedModel):
         boxes = datasets(dataset, **{"image_size": self.image_size} | options)
         if not self.knows(boxes):
             fitting = [name for name in pretrained.names() if set(boxes.class_names) <= set(_finds(name))]
+            hint = f": give --model {fitting[0]}" if fitting else ""
+            if boxes.form == "YOLO" and all(name == f"class {n}" for n, name in enumerate(boxes.class_names)):
+                hint = ", since there is no data.yaml whose `names` says what they are"
             raise ValueError(
-                f"the classes differ: the model {self.path} knows {', '.join(self.labels)}; "
-                f"{boxes.name} has {', '.join(boxes.class_names)}" + (f": give --model {fitting[0]}" if fitting else "")
+                f"the classes differ: the model {self.given} knows {', '.join(self.labels)}; "
+                f"{boxes.name} has {', '.join(boxes.class_names)}{hint}"
             )
         return boxes.renumbered(self.labels)
 

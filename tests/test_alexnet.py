@@ -355,7 +355,7 @@ def test_a_mirror_image_has_the_same_cast_and_the_opposite_angle(capfd, photo_fo
         photo = image.convert("RGB")
     for name, one in (("one", photo), ("mirrored", ImageOps.mirror(photo))):
         one.save(tmp_path / f"{name}.png")
-    command = ("predict", "alexnet", tmp_path / "one.png", tmp_path / "mirrored.png", "--output", tmp_path)
+    command = ("predict", "alexnet", tmp_path / "one.png", tmp_path / "mirrored.png", "--output", tmp_path / "out")
     channels = ("red", "green", "blue")
     plain, both = (
         [[row[name] for name in channels] for row in run_json(capfd, *command, *way)[1]["predictions"]]
@@ -363,9 +363,9 @@ def test_a_mirror_image_has_the_same_cast_and_the_opposite_angle(capfd, photo_fo
     )
     np.testing.assert_allclose(both[0], np.mean(plain, axis=0), rtol=1e-5)
     np.testing.assert_allclose(both[0], both[1], rtol=1e-5)
-    with Image.open(tmp_path / "one-corrected.png") as corrected:
+    with Image.open(tmp_path / "out/one-corrected.png") as corrected:
         np.testing.assert_array_equal(corrected, color.correct_color(np.asarray(photo), both[0]))
-    network = zoo.alexnet_regressor("angle", input_shape=(67, 67, 3), width=0.05)
+    network = zoo.alexnet_regressor("angle", input_shape=(67, 67, 3), width=0.05, pooling="statistics")
     network.save(tmp_path / "angle.keras")
     pixels = data.resize(np.asarray(photo)[None], 67)
     one, other = (recipe.Estimator(tmp_path / "angle.keras", flip=True)(x) for x in (pixels, pixels[:, :, ::-1]))

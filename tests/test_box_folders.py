@@ -145,3 +145,26 @@ def test_links_and_other_texts(tmp_path):
     (folder / "labels").symlink_to(tmp_path / "store/boxes")
     (folder / "circle").symlink_to(folder)
     assert len(load(folder).split("train")) == 1
+
+
+def test_an_id_belongs_to_one_image_or_class(tmp_path):
+    picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
+    coco(tmp_path / "all.json", [("a.png", 64, 64, 0, [8, 8, 20, 20]), ("b.png", 64, 64, 1, [8, 8, 20, 20])])
+    good = json.loads((tmp_path / "all.json").read_text("utf-8-sig"))
+    for key in ("images", "categories"):
+        value = json.loads(json.dumps(good))
+        value[key][1]["id"] = value[key][0]["id"]
+        text(tmp_path / "all.json", json.dumps(value))
+        with pytest.raises(ValueError, match=f"all.json: the id 0 is that of several {key}"):
+            load(tmp_path)
+
+
+def test_the_number_of_classes_agrees_with_their_names(tmp_path):
+    picture(tmp_path / "images/a.png"), picture(tmp_path / "images/b.png")
+    for name in "ab":
+        text(tmp_path / f"labels/{name}.txt", "1 0.5 0.5 0.5 0.5\n")
+    text(tmp_path / "data.yaml", "nc: 2\nnames: [person]\n")
+    with pytest.raises(ValueError, match=r"data.yaml has nc: 2, and names of 1 classes"):
+        load(tmp_path)
+    text(tmp_path / "data.yaml", "nc: 2\nnames: [person, dog]\n")
+    assert load(tmp_path).class_names == ("person", "dog")

@@ -153,9 +153,9 @@ def test_the_mean_over_views_is_better(capfd, tmp_path):
     clean = np.asarray(chelsea())[50:178, 100:228]
     (noisy,) = noise.fixed([clean], kind="gaussian", level=25 / 255)
     Image.fromarray(noisy).save(tmp_path / "cat.png")
-    options = ("--model", "denoising_photos", "--output", tmp_path, "--test-time-augmentation", "rotate")
+    options = ("--model", "denoising_photos", "--output", tmp_path / "out", "--test-time-augmentation", "rotate")
     assert run_json(capfd, "predict", "denoising_autoencoder", tmp_path / "cat.png", *options)[0] == 0
-    found = np.asarray(Image.open(tmp_path / "cat-restored.png"))
+    found = np.asarray(Image.open(tmp_path / "out/cat-restored.png"))
     phone = zoo.pretrained.file("denoising_photos", "model.tflite")
     seen = {way: recipe.Restorer(phone, test_time_augmentation=way)([noisy])[0] for way in ("none", "flip", "rotate")}
     np.testing.assert_array_equal(found, seen["rotate"])

@@ -63,8 +63,11 @@ def _plain(image, path, largest, tell):
     elif image.mode == "LAB":
         image = _from_lab(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        grey, image = image.mode in ("1", "L", "LA"), image.convert("RGBA")
+        if image.getextrema()[3][0] < 255:
+            tell(path, "is transparent in part: it is read as on white paper")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L") if grey else image
     return image
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,6 +178,9 @@ def _coco(folder, pictures, collections):
     find, splits, names, stated, merged, holes = Finder(pictures, folder), {}, [], {}, set(), {}
     for path, value in collections.items():
         try:
+            for key in ("images", "categories"):
+                if twice := [number for number, n in Counter(item["id"] for item in value[key]).items() if n > 1]:
+                    raise ValueError(f"{path}: the id {twice[0]} is that of several {key}, and has to be that of one")
             labels = {item["id"]: str(item["name"]) for item in value["categories"]}
             rows = {item["id"]: [] for item in value["images"]}
             weighted = {item["id"]: [] for item in value["images"]}
@@ -408,6 +412,9 @@ def _yolo_names(folder):
                 raise ValueError(f"{path}: the keys of names are numbers of classes from 0, got {min(names)}")
             names = [names.get(number, "") for number in range(max(names, default=-1) + 1)]
         if names:
+            count = value.get("nc")
+            if count is not None and str(count) != str(len(names)):
+                raise ValueError(f"{path} has nc: {count}, and names of {len(names)} classes: they have to agree")
             return _named(names)
     for name in ("classes.txt", "obj.names", "labels.txt"):
         for path in [path for path in walk(folder) if path.name == name]:

@@ -54,13 +54,14 @@ class PhotoSet:
         return next(name for name in ("test", "validation", "train") if name in self.splits)
 
 
-def load(folder, channels=3, complete=True):
+def load(folder, channels=3, complete=True, smallest=1):
     """Reads a folder of photos; "validation" and "test" are cut from "train" where there are none.
 
     Args:
         folder: Photos, in folders below it or not, or inside train/, validation/ and test/ or other words for them.
         channels: 3 for colour, 1 for grey.
         complete: Whether to cut the splits that are missing.
+        smallest: Pixels of the shorter side that a photo needs; smaller ones are skipped.
 
     Returns:
         A `PhotoSet`.
@@ -79,6 +80,8 @@ def load(folder, channels=3, complete=True):
     def read(path):
         try:
             picture = images.open_image(path).convert("L" if channels == 1 else "RGB")
+            if min(picture.size) < smallest:
+                raise ValueError(f"{path} has {picture.width}x{picture.height} pixels, at least {smallest} are needed")
             return np.asarray(picture).reshape(picture.height, picture.width, channels)
         except ValueError as error:
             print(f"skipped: {error}", file=sys.stderr)

@@ -36,6 +36,14 @@ def open_image(path):
     return photos.open_image(path, notes.tell)
 
 
+def profile(path, mode="RGB"):
+    """The ICC profile of an image file, which says what colours its numbers mean; None where there is none, or one that
+    is not for pixels of the mode, "RGB" or "L"."""
+    with Image.open(path) as image:
+        found = image.info.get("icc_profile") or b""
+    return found if found[16:20] == {"RGB": b"RGB ", "L": b"GRAY"}[mode] else None
+
+
 def read_image(path, channels=3):
     """Reads an image file, uint8 (height, width, channels), turned upright.
 

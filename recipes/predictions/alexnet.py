@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from tyro.conf import Positional
 
 from recipes import inputs, plots, results, runs
-from recipes.data.files import open_image
+from recipes.data.files import open_image, profile
 from recipes.predictions.opening import Backend, opened
 from zoo.atomic import atomic
 from zoo.color import correct_color
@@ -35,7 +35,7 @@ def predict(
     if not paths:
         raise ValueError("no photo given: name image files or folders of images")
     predictor = opened(model, "image regression", backend)
-    found, left_out = inputs.read_images(paths, lambda path: open_image(path).convert("RGB"))
+    found, left_out = inputs.read_images(paths, lambda path: open_image(path).convert("RGB"), output)
     folder, kind = runs.output_folder("alexnet", "predict", output), predictor.metadata["target"]["kind"]
     rows, shown, captions, taken = [], [], [], set()
     for path, photo in found:
@@ -49,7 +49,7 @@ def predict(
         target = inputs.free_name(folder, path.with_stem(f"{path.stem}-corrected"), ".jpg" if jpeg else ".png", taken)
         options = {"format": "JPEG", "quality": 95, "subsampling": 0} if jpeg else {"format": "PNG"}
         with atomic(target) as partial:
-            result.save(partial, icc_profile=photo.info.get("icc_profile"), **options)
+            result.save(partial, icc_profile=profile(path), **options)
         row = {"file": str(path), **values}
         rows.append(row | {"corrected": str(target), "width": result.width, "height": result.height})
         if len(shown) < 64:

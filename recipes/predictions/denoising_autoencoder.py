@@ -10,7 +10,7 @@ from PIL import Image
 from tyro.conf import Positional
 
 from recipes import cards, inputs, plots, results, runs
-from recipes.data.files import files, open_image
+from recipes.data.files import files, open_image, profile
 from recipes.predictions.opening import Backend, is_light, opened, warn_of
 from recipes.quiet import silent_start
 from zoo.photos import colourful
@@ -44,24 +44,29 @@ def predict(
     """
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
-    chosen = model or ("super_resolution" if task == "super_resolve" else _suited(paths))
+    chosen, photo = model or "super_resolution", None
+    if model is None and task == "denoise":
+        chosen, photo = _suited(paths)
     restore, known = _opened(chosen, backend, task, test_time_augmentation)
     suffix, folder, left_out = "restored" if known.factor == 1 else f"x{known.factor}", None, {}
-    found = inputs.each_image(paths, lambda path: _large_enough(path, known.stride), left_out)
+    found = inputs.each_image(paths, lambda path: _large_enough(path, known.stride), left_out, output)
     original = None
     if clean is not None:
         found = list(found)
         original = _read_clean(clean, found, known.factor)
     rows, shown, captions, taken, foreign = [], [], [], set(), []
     for path, image in found:
-        folder = folder or runs.output_folder("denoising_autoencoder", "predict", output)
+        if folder is None:
+            folder = runs.output_folder("denoising_autoencoder", "predict", output)
+            if photo:
+                print(f"{photo} looks like a photo: {chosen} is taken (or say --model)", file=sys.stderr)
         if known.channels == 1 and image.shape[-1] == 3 and colourful(Image.fromarray(image)):
             foreign.append(path)
         restored = restore(image, _progress(path))
         # the number of a second x.png comes last: x-restored-2.png
         target = inputs.free_name(folder, f"{path.stem}-{suffix}.png", ".png", taken)
-        plots.save_image(restored, target)
-        row = {"file": str(path), "restored": str(target), "width": image.shape[1], "height": image.shape[0]}
+        plots.save_image(restored, target, profile(path, "L" if restored.shape[-1] == 1 else "RGB"))
+        row = {"file": str(path), "restored": str(target), "width": restored.shape[1], "height": restored.shape[0]}
         if known.factor == 1:
             row["change"] = _change(image, restored)
         if original is not None:
@@ -75,16 +80,15 @@ def predict(
 
 
 def _suited(paths):
-    """The published model for what the images show, which is said where it is the one for photos."""
+    """(the published model for what the images show, the file that looks like a photo where it is the one for these)"""
     for path in paths:
         for file in files(path) if path.is_dir() else [path]:
             with contextlib.suppress(ValueError, OSError):  # said when it is read
                 with Image.open(file) as image:
                     large = max(image.size) > 100
                 if large or colourful(open_image(file)):
-                    print(f"{file} looks like a photo: denoising_photos is taken (or say --model)", file=sys.stderr)
-                    return "denoising_photos"
-    return "denoising_autoencoder"
+                    return "denoising_photos", file
+    return "denoising_autoencoder", None
 
 
 def _opened(model, backend, task, augmentation):

@@ -78,7 +78,7 @@ def predict(
     def read(path):
         return as_trained(read_fitted(path, shape), generator.border, invert)[0]
 
-    found, left_out = inputs.read_images(paths, read)
+    found, left_out = inputs.read_images(paths, read, output)
     if task == "interpolate" and len(found) != 2:
         raise ValueError(f"interpolate needs two images, got {len(found)}")
     given = np.stack([pixels for _, pixels in found])

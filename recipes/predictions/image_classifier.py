@@ -36,7 +36,7 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     seen, probabilities = _opened(model, backend)
-    read, left_out = inputs.read_images(paths, lambda path: seen(open_image(path)))
+    read, left_out = inputs.read_images(paths, lambda path: seen(open_image(path)), output)
     predictions, rows = [], []
     for file, pixels in read:
         values = probabilities(pixels)

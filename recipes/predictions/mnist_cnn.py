@@ -32,7 +32,7 @@ def predict(
     if not paths:
         raise ValueError("no image given: name image files or folders of images")
     predictor = opened(model, "image classification", backend)
-    read, left_out = inputs.read_images(paths, open_image)
+    read, left_out = inputs.read_images(paths, open_image, output)
     if predictor.channels == 1:
         warn_of(predictor, [file for file, image in read if unlike_drawings(image)])
     pixels, rows, predictions = [], [], []

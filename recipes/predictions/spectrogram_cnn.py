@@ -69,7 +69,7 @@ def predict(
     if paths:  # else the microphone alone
         kinds = "sounds (WAV, FLAC, OGG, MP3, AIFF)"
         found, left_out = inputs.read(
-            paths, waveforms.read_channels, files=sound_files.files, kinds=kinds, what="a sound"
+            paths, waveforms.read_channels, files=sound_files.files, kinds=kinds, what="a sound", output=output
         )
     if microphone is not None:
         found.append((Path("microphone.wav"), _record(microphone, classifier.sample_rate)))

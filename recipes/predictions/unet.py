@@ -54,7 +54,7 @@ def predict(
     segmenter, trained = _opened(model, backend, window, overlap, test_time_augmentation == "flip")
     longest = resolution or trained
     folder, rows, left_out, taken = None, [], {}, set()
-    for path, source in inputs.each_picture(paths, lambda path: read_image(path, segmenter.channels), left_out):
+    for path, source in inputs.each_picture(paths, lambda path: read_image(path, segmenter.channels), left_out, output):
         folder = folder or runs.output_folder("unet", "predict", output)
         work = _segment_video if isinstance(source, video.Reader) else _segment_photo
         rows.append(work(segmenter, path, source, longest, resolution, opacity, folder, taken))

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from recipes import films, inputs, plots, results, runs
 from recipes.checks import check_positive, check_range, chosen
 from recipes.data import video
-from recipes.data.files import open_image
+from recipes.data.files import open_image, profile
 from recipes.predictions.opening import Backend, is_light, opened
 from recipes.quiet import silent, silent_start
 from zoo.drawing import draw_boxes
@@ -62,13 +62,14 @@ def predict(
         kept = wanted[found["classes"]]
         return {name: values[kept] for name, values in found.items()}
 
-    print(f"the model finds {', '.join(classes or labels)}")
     with silent():
         find(Image.new("RGB", (64, 64)))  # what is compiled once is no measure of the speed
     folder, rows, predictions, left_out, taken = None, [], [], {}, set()
     begun = time.perf_counter()
-    for path, source in inputs.each_picture(paths, open_image, left_out, cameras=True):
-        folder = folder or runs.output_folder("yolo", "predict", output)
+    for path, source in inputs.each_picture(paths, open_image, left_out, output, cameras=True):
+        if folder is None:
+            folder = runs.output_folder("yolo", "predict", output)
+            print(f"the model finds {', '.join(classes or labels)}")
         if isinstance(source, video.Reader):
             options = {"confidence": confidence, "seconds": seconds, "every": every, "track": track}
             predictions.append(films.annotate(path, source, find, labels, folder, taken, **options))
@@ -76,7 +77,7 @@ def predict(
         else:
             found = find(source)
             target = inputs.free_name(folder, path, ".png", taken)
-            plots.save_image(draw_boxes(np.asarray(source.convert("RGB")), found, labels), target)
+            plots.save_image(draw_boxes(np.asarray(source.convert("RGB")), found, labels), target, profile(path))
             listed = [films.named(found, labels)]
             size = [source.width, source.height]
             predictions.append({"file": str(path), "size": size, "detections": listed[0], "picture": str(target)})
@@ -84,6 +85,7 @@ def predict(
         for number, seconds_in, one in zip(numbers, times, listed, strict=True):
             rows += [{"file": str(path), "frame": number, "seconds": seconds_in, **row} for row in one]
     frames = sum(one.get("frames", 1) for one in predictions)
+    looked = sum(map(len, (one.get("frame_numbers", [0]) for one in predictions)))
     rate = frames / max(time.perf_counter() - begun, 1e-9)
     columns = ("file", "frame", "seconds", "class", "confidence", "left", "top", "right", "bottom")
     results.write_predictions(folder, predictions, rows, (*columns, "track") if track else columns)
@@ -100,7 +102,8 @@ def predict(
     if not rows:
         print(f"nothing found at confidence {confidence:g}: the model finds {', '.join(classes or labels)}")
     print(
-        f"\n{len(rows):,} detections in {frames:,} images, {rate:.1f} frames per second with reading and drawing; "
+        f"\ndetections: {len(rows):,}, images: {f'{looked:,} of {frames:,}' if looked < frames else f'{frames:,}'}, "
+        f"{rate:.1f} per second with reading and drawing; "
         f"pictures and tables are in {folder}"
     )
     left_out["problems"] = [one["problem"] for one in predictions if one.get("problem")]
