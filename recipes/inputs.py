@@ -5,10 +5,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from recipes import runs
 from recipes.data import files as image_files
 from recipes.data import notes, splits, video
-
-RESULTS = ("predictions.json", "evaluation.json", "card.json")  # what a folder that a command made has
 
 
 def each(paths, reader, *, files, kinds, what, left_out, output=None):
@@ -62,13 +61,13 @@ def each(paths, reader, *, files, kinds, what, left_out, output=None):
 
 def _ours(path):
     """Whether a file is a table or card that a command itself writes beside pictures."""
-    return path.name in (*RESULTS, "predictions.csv", "timeline.csv")
+    return path.name in (*runs.RESULTS, "predictions.csv", "timeline.csv")
 
 
 def _without_results(folder, paths):
     """Files without those of folders below `folder` that a command made: results of before are no photos."""
     made = {parent for path in paths for parent in path.parents if folder in parent.parents}
-    made = {parent for parent in made if any((parent / name).is_file() for name in RESULTS)}
+    made = {parent for parent in made if runs.has_results(parent)}
     kept = [path for path in paths if made.isdisjoint(path.parents)]
     if made:
         count = len(paths) - len(kept)
@@ -119,7 +118,7 @@ def free_name(folder, path, ending, taken):
 
     What an earlier call left in a folder of results is replaced, a file in any other folder is not.
     """
-    ours = (folder / "predictions.json").is_file()
+    ours = runs.has_results(folder)
     names = (folder / f"{Path(path).stem}{'' if n == 1 else f'-{n}'}{ending}" for n in itertools.count(1))
     name = next(name for name in names if name not in taken and (ours or not name.exists()))
     taken.add(name)

@@ -28,6 +28,7 @@ from recipes import cards, hosts
 PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
 FOLDERS = ("data_dir", "manual_dir", "output", "resume", "overwrite")  # which no card needs
 WRITTEN = ("history.csv", "card.json", "model.keras", "dcgan.keras", "backup", "tensorboard", "config.json")
+RESULTS = ("predictions.json", "evaluation.json", "card.json")  # what a folder that a command made has
 _locks = {}  # folders that this process trains in, to their open lock files
 
 
@@ -243,11 +244,16 @@ def output_folder(name, label, output=None):
         raise ValueError(f"cannot write to {folder}: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise ValueError(f"cannot write to {folder}: permission denied")
-    if label == "predict" and not (folder / "predictions.json").is_file():
+    if label == "predict" and not has_results(folder):
         for file in (folder / "predictions.png", folder / "predictions.csv"):
             if file.exists():
                 raise ValueError(f"{file} would be replaced, and is no earlier result: name another folder as --output")
     return folder
+
+
+def has_results(folder):
+    """Whether a command of ours has put its results into a folder."""
+    return any((folder / name).is_file() for name in RESULTS)
 
 
 def finish(run):
