@@ -211,7 +211,7 @@ def test_the_published_model_restores_photos(real_data):
     noisy = noise.fixed(clean, kind="gaussian", level=25 / 255)
     for file in ("model.keras", "model.tflite"):
         figures = recipe.quality(clean, recipe.Restorer(zoo.pretrained.file("denoising_photos", file))(noisy))
-        assert figures["psnr"] == pytest.approx(31.55, abs=0.15)  # the first six are among the easier ones
+        assert figures["psnr"] == pytest.approx(31.8, abs=0.1)  # the first six are among the easier ones
 
 
 def test_the_published_model_restores_a_photo_that_ships_here():
