@@ -33,11 +33,15 @@ def each(paths, reader, *, files, kinds, what, left_out, output=None):
     left_out |= {"skipped": [], "failed": [], "left_out": {}}
     listed, found, error = [], False, None
     for path in map(Path, paths):
-        inside = _without_results(path, files(path)) if path.is_dir() else [path]
+        everything = files(path) if path.is_dir() else [path]
+        inside = without_results(path, everything)
         if not inside:
             raise ValueError(f"{path} has no {kinds}")
+        if len(inside) < len(everything):
+            count = len(everything) - len(inside)
+            print(f"left out of {path}: {count:,} files in folders of earlier results", file=sys.stderr)
         if path.is_dir():
-            others = set(splits.walk(path)) - set(inside)
+            others = set(splits.walk(path)) - set(everything)
             counts = notes.left_out(path, [one for one in sorted(others) if not _ours(one)], kinds.split(" (")[0])
             left_out["left_out"] = dict(Counter(left_out["left_out"]) + Counter(counts))
         listed += [(file, not path.is_dir()) for file in inside]
@@ -64,16 +68,11 @@ def _ours(path):
     return path.name in (*runs.RESULTS, "predictions.csv", "timeline.csv")
 
 
-def _without_results(folder, paths):
+def without_results(folder, paths):
     """Files without those of folders below `folder` that a command made: results of before are no photos."""
-    made = {parent for path in paths for parent in path.parents if folder in parent.parents}
-    made = {parent for parent in made if runs.has_results(parent)}
-    kept = [path for path in paths if made.isdisjoint(path.parents)]
-    if made:
-        count = len(paths) - len(kept)
-        others = f" and {len(made) - 1:,} more folders" if len(made) > 1 else ""
-        print(f"left out of {folder}: {count:,} files of earlier results in {min(made)}{others}", file=sys.stderr)
-    return kept
+    below = {parent for path in paths for parent in path.parents if folder in parent.parents}
+    made = {parent for parent in below if runs.has_results(parent)}
+    return [path for path in paths if made.isdisjoint(path.parents)]
 
 
 def read(paths, reader, **about):
@@ -113,13 +112,22 @@ def each_picture(paths, reader, left_out, output, *, cameras=False):
     )
 
 
-def free_name(folder, path, ending, taken):
+def free_name(folder, path, ending, taken, beside=()):
     """A name in the folder for what becomes of a file, which no other file of this call has; it is added to `taken`.
 
     What an earlier call left in a folder of results is replaced, a file in any other folder is not.
+
+    Args:
+        folder: Where it goes.
+        path: The file it is made of.
+        ending: What follows the stem.
+        taken: Names given so far.
+        beside: Endings of what is written beside it.
     """
     ours = runs.has_results(folder)
-    names = (folder / f"{Path(path).stem}{'' if n == 1 else f'-{n}'}{ending}" for n in itertools.count(1))
-    name = next(name for name in names if name not in taken and (ours or not name.exists()))
-    taken.add(name)
-    return name
+    for number in itertools.count(1):
+        stem = f"{Path(path).stem}{'' if number == 1 else f'-{number}'}"
+        name, *others = (folder / f"{stem}{one}" for one in (ending, *beside))
+        if name not in taken and (ours or not any(file.exists() for file in (name, *others))):
+            taken.add(name)
+            return name

@@ -29,6 +29,10 @@ PACKAGES = ("image-zoo", "tensorflow", "keras", "ai-edge-litert", "numpy")
 FOLDERS = ("data_dir", "manual_dir", "output", "resume", "overwrite")  # which no card needs
 WRITTEN = ("history.csv", "card.json", "model.keras", "dcgan.keras", "backup", "tensorboard", "config.json")
 RESULTS = ("predictions.json", "evaluation.json", "card.json")  # what a folder that a command made has
+SHEETS = (  # what `predict` writes for all files together
+    *("predictions.csv", "predictions.png", "sheet.png", "legend.png"),
+    *("tracks.csv", "timeline.csv", "microphone.wav"),
+)
 _locks = {}  # folders that this process trains in, to their open lock files
 
 
@@ -245,7 +249,7 @@ def output_folder(name, label, output=None):
     if not os.access(folder, os.W_OK):
         raise ValueError(f"cannot write to {folder}: permission denied")
     if label == "predict" and not has_results(folder):
-        for file in (folder / "predictions.png", folder / "predictions.csv"):
+        for file in (folder / name for name in SHEETS):
             if file.exists():
                 raise ValueError(f"{file} would be replaced, and is no earlier result: name another folder as --output")
     return folder

@@ -65,9 +65,29 @@ def test_earlier_results_below_a_folder_are_no_photos(capfd, tmp_path):
     command = ("predict", "denoising_autoencoder", tmp_path / "photos", "--output", tmp_path / "photos/out")
     first, second = (run_json(capfd, *command) for _ in range(2))
     assert len(first[1]["predictions"]) == len(second[1]["predictions"]) == 2
-    assert "earlier results" not in first[2] and "photos: 3 files of earlier results in " in second[2]
+    assert "left out" not in first[2] and second[2].count("left out") == 1  # each file once
+    assert "photos: 3 files in folders of earlier results" in second[2]
     chained = run_json(capfd, "predict", "yolo", tmp_path / "photos/out", "--output", tmp_path / "found")
     assert len(chained[1]["predictions"]) == 3  # one that is named is what is wanted
+
+
+def test_earlier_results_do_not_choose_the_model(capfd, tmp_path):
+    (tmp_path / "digits").mkdir()
+    Image.fromarray(np.uint8(np.eye(28) * 255)).save(tmp_path / "digits/one.png")
+    photo(tmp_path / "digits/before/photo.png")
+    (tmp_path / "digits/before/predictions.json").write_text("[]")
+    command = ("predict", "denoising_autoencoder", tmp_path / "digits", "--output", tmp_path / "out")
+    status, answer, err = run_json(capfd, *command)
+    assert status == 0 and len(answer["predictions"]) == 1 and "looks like a photo" not in err
+
+
+def test_a_mask_of_others_stays(capfd, tmp_path):
+    given = photo(tmp_path / "photos/photo.png")
+    photo(tmp_path / "masks/photo-mask.png")
+    before = contents(tmp_path / "masks")
+    status, answer, _ = run_json(capfd, "predict", "unet", given, "--output", tmp_path / "masks")
+    assert status == 0 and before.items() <= contents(tmp_path / "masks").items()
+    assert answer["predictions"][0]["mask"].endswith("photo-2-mask.png")
 
 
 def test_an_output_that_is_a_file_is_named(capfd, tmp_path):

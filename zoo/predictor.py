@@ -298,8 +298,6 @@ class Predictor:
             raise ValueError(f"a Predictor does {', '.join(answers)}; {model} is for {self.task or 'an unknown task'}")
         self.generates = self.task == "image generation"
         self._answer = answers[self.task]
-        if self.metadata.get("target", {}).get("kind") == "angle":
-            self._answer = self._straightened
         (self._shape, _) = self._model.inputs.get("image", ((), ""))
 
     def __call__(self, photo: Photo | Sound) -> Answer:
@@ -545,20 +543,27 @@ class Predictor:
         self._warn(whole[label] < 0.5, f"{whole[label]:.0%} sure that this is {label}")
         return Heard(None, label, whole[label], whole, len(mono) / rate, timeline)
 
-    def _corrected(self, photo):
+    def numbers(self, photo: Image.Image) -> dict[str, float]:
+        """What a model of colour casts or angles finds in a PIL image, by name: red, green and blue, or angle."""
+        target = self.metadata["target"]
+        output, fit = ("angle", "crop") if target["kind"] == "angle" else ("cast", "stretch")
+        (values,) = self._model(image=photos.fit_one(photo.convert("RGB"), self._shape[1:], fit)[None])[output]
+        return dict(zip(target["outputs"], map(float, values), strict=True))
+
+    def corrected(self, photo: Image.Image, numbers: dict[str, float]) -> Image.Image:
+        """A PIL image without the cast that `numbers` are, or turned back by their angle."""
         from zoo.color import correct_color
 
-        target = self.metadata["target"]
-        image = photo.convert("RGB")
-        (values,) = self._model(image=photos.fit_one(image, self._shape[1:], "stretch")[None])["cast"]
-        corrected = Image.fromarray(correct_color(np.asarray(image), values, target["kind"]))
-        return Corrected(image, dict(zip(target["outputs"], map(float, values), strict=True)), corrected)
+        kind, pixels, values = self.metadata["target"]["kind"], np.asarray(photo.convert("RGB")), [*numbers.values()]
+        found = photos.straightened(pixels, *values) if kind == "angle" else correct_color(pixels, values, kind)
+        return Image.fromarray(found)
 
-    def _straightened(self, photo):
-        image = photo.convert("RGB")
-        ((angle,),) = self._model(image=photos.fit_one(image, self._shape[1:], "crop")[None])["angle"]
-        upright = Image.fromarray(photos.straightened(np.asarray(image), angle))
-        return Straightened(image, float(angle), upright)
+    def _corrected(self, photo):
+        image, numbers = photo.convert("RGB"), self.numbers(photo)
+        corrected = self.corrected(photo, numbers)
+        if "angle" in numbers:
+            return Straightened(image, numbers["angle"], corrected)
+        return Corrected(image, numbers, corrected)
 
 
 def predict(model: File, photo: Photo | Sound, **options: Any) -> Answer:

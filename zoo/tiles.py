@@ -83,14 +83,18 @@ def by_views(restore, images, augmentation, progress=None):
         views = [view for view in views if view[0] % 2 == 0]
     if len(views) == 1:
         return restore(images, progress)
-    total = 0
+    total = None
     for number, (turns, mirrored) in enumerate(views):
         view = np.rot90(images, turns, axes)
         view = view[..., ::-1, :] if mirrored else view
         part = progress and (lambda done, count, number=number: progress(number * count + done, len(views) * count))
         restored = restore(np.ascontiguousarray(view), part)
-        total = total + np.rot90(restored[..., ::-1, :] if mirrored else restored, -turns, axes).astype(np.uint16)
-    return np.uint8((total + len(views) // 2) // len(views))
+        restored = np.rot90(restored[..., ::-1, :] if mirrored else restored, -turns, axes)
+        if total is None:
+            total = np.full(restored.shape, len(views) // 2, np.uint16)  # so that the quotient is rounded
+        total += restored  # in place: a large photo has no room for another one of these
+    total //= len(views)
+    return total.astype(np.uint8)
 
 
 def _tiling(size, side, overlaps):

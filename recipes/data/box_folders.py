@@ -412,8 +412,7 @@ def _yolo_names(folder):
                 raise ValueError(f"{path}: the keys of names are numbers of classes from 0, got {min(names)}")
             names = [names.get(number, "") for number in range(max(names, default=-1) + 1)]
         if names:
-            count = value.get("nc")
-            if count is not None and str(count) != str(len(names)):
+            if (count := value.get("nc")) not in (None, len(names)):
                 raise ValueError(f"{path} has nc: {count}, and names of {len(names)} classes: they have to agree")
             return _named(names)
     for name in ("classes.txt", "obj.names", "labels.txt"):

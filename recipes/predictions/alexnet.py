@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from tyro.conf import Positional
 
 from recipes import inputs, plots, results, runs
 from recipes.data.files import open_image, profile
 from recipes.predictions.opening import Backend, opened
 from zoo.atomic import atomic
-from zoo.color import correct_color
-from zoo.photos import straightened
 
 
 def predict(
@@ -39,12 +36,11 @@ def predict(
     folder, kind = runs.output_folder("alexnet", "predict", output), predictor.metadata["target"]["kind"]
     rows, shown, captions, taken = [], [], [], set()
     for path, photo in found:
-        result, values = _answer(predictor, photo)
+        values = predictor.numbers(photo)
         if test_time_augmentation == "flip":
-            mirrored = _answer(predictor, ImageOps.mirror(photo))[1]
-            sign = -1 if kind == "angle" else 1
+            mirrored, sign = predictor.numbers(ImageOps.mirror(photo)), -1 if kind == "angle" else 1
             values = {name: (value + sign * mirrored[name]) / 2 for name, value in values.items()}
-            result = _corrected(photo, [*values.values()], kind)
+        result = predictor.corrected(photo, values)
         jpeg = path.suffix.lower() in (".jpg", ".jpeg")
         target = inputs.free_name(folder, path.with_stem(f"{path.stem}-corrected"), ".jpg" if jpeg else ".png", taken)
         options = {"format": "JPEG", "quality": 95, "subsampling": 0} if jpeg else {"format": "PNG"}
@@ -56,14 +52,3 @@ def predict(
             shown += [plots.thumbnail(photo), plots.thumbnail(result)]
             captions += [path.name[-18:], results.numbers(values.values(), kind)]
     return results.predicted(folder, rows, rows, left_out, shown, captions, "table, sheet and photos")
-
-
-def _answer(predictor, photo):
-    """(the corrected photo, the numbers by name)."""
-    answer = predictor(photo)
-    return answer.image, {"angle": answer.angle} if hasattr(answer, "angle") else answer.cast
-
-
-def _corrected(photo, values, kind):
-    pixels = np.asarray(photo)
-    return Image.fromarray(straightened(pixels, *values) if kind == "angle" else correct_color(pixels, values, kind))

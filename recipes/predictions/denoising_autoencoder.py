@@ -82,7 +82,7 @@ def predict(
 def _suited(paths):
     """(the published model for what the images show, the file that looks like a photo where it is the one for these)"""
     for path in paths:
-        for file in files(path) if path.is_dir() else [path]:
+        for file in inputs.without_results(path, files(path)) if path.is_dir() else [path]:
             with contextlib.suppress(ValueError, OSError):  # said when it is read
                 with Image.open(file) as image:
                     large = max(image.size) > 100

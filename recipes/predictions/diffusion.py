@@ -102,12 +102,13 @@ def predict(
         made = made.reshape(len(images), count, height, width, channels)
     made = drawing.pixels(made)
     folder = runs.output_folder("diffusion", "predict", output)
-    rows = []
+    rows, taken = [], set()
     for index, group in enumerate(made):
         name = "-".join(path.stem for path, _ in found) if task == "interpolate" else found[index][0].stem
         files = []
         for number, image in enumerate(group, start=1):
-            files.append(str(folder / f"{index + 1}-{name}-{task}-{number}.png"))
+            target = f"{index + 1}-{name}-{task}-{number}.png"
+            files.append(str(inputs.free_name(folder, target, ".png", taken)))
             plots.save_image(image, files[-1])
         rows.append({"file": str(found[index][0]), "task": task, "label": label, "results": files})
     sheet = made if task == "interpolate" else np.concatenate([given[:, None], made], axis=1)

@@ -97,7 +97,7 @@ def _opened(model, backend, window, overlap, flip):
 
 def _segment_photo(segmenter, path, image, longest, resolution, opacity, folder, taken):
     mask = segmenter.any_size(image, longest, up=bool(resolution))
-    overlay = inputs.free_name(folder, path, "-overlay.png", taken)
+    overlay = inputs.free_name(folder, path, "-overlay.png", taken, beside=("-mask.png",))
     plots.save_image(segmenter.overlay(image, mask, opacity), overlay)
     indexed = overlay.with_name(overlay.name.replace("-overlay", "-mask"))
     class_colours.save_indexed(mask, segmenter.colours, indexed)
