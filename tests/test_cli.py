@@ -296,6 +296,14 @@ def test_a_mistake_in_a_fresh_process_is_really_one_line(tmp_path):
         assert len(child.stderr.splitlines()) == 1, child.stderr
 
 
+def test_a_processor_trains_with_onednn_unless_it_was_switched_off():
+    code = "import os; from recipes.__main__ import main; main(['list']); print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    bare = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | {"PYTHONPATH": ROOT}
+    for given, expected in (({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")):
+        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare | given)
+        assert child.stdout.splitlines()[-1] == expected, child.stderr
+
+
 def test_an_exported_file_without_labels_names_classes_by_number(capfd, tmp_path):
     path = zoo.export.export(zoo.mnist_cnn(filters=(4,)), tmp_path / "bare.tflite")
     status, answer, _ = run_json(capfd, "predict", "mnist_cnn", IMAGES, "--model", path, "--output", tmp_path / "out")

@@ -139,8 +139,8 @@ def test_what_is_refused_is_the_only_thing_said(capfd, tmp_path):
     assert main(["predict", "denoising_autoencoder", str(given), "--clean", str(tmp_path / "clean.png")]) == 2
     out, err = capfd.readouterr()
     assert not out and len(err.strip().splitlines()) == 1 and "they must be equal" in err
-    line = refused(capfd, "predict", "image_classifier", given, "--model", given)
-    assert "photo.png is no model: accepted are" in line
+    for command in (("predict", "image_classifier", given), ("export", "alexnet"), ("evaluate", "yolo")):
+        assert "photo.png is no model; accepted: alexnet, " in refused(capfd, *command, "--model", given)
 
 
 def test_photos_too_small_to_be_measured_are_skipped(capfd, tmp_path):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # `zoo list` imports neither
 
     from zoo.kinds import File, Shape
 
+SUFFIXES = (".keras", ".h5", ".tflite", ".onnx")
 CLASSES = ("alexnet", "dcgan", "denoising_autoencoder", "diffusion", "losses", "spectrogram_cnn", "unet", "yolo")
 _cards = weakref.WeakKeyDictionary()  # of the models that `load` gave
 
@@ -81,7 +82,8 @@ def find(model: File, wanted: str = "model.keras") -> Path:
         wanted: The file to take of a published model, and of a folder that has it.
 
     Raises:
-        ValueError: If there is no such model, or the name of a published one is also that of a folder with a model.
+        ValueError: If there is no such model, the file is of no such format, or the name of a published one is also
+            that of a folder with a model.
     """
     path = Path(model)
     if is_name(model):
@@ -89,9 +91,10 @@ def find(model: File, wanted: str = "model.keras") -> Path:
             means = f"./{model} means the folder, and from elsewhere {model} the published one"
             raise ValueError(f"{model} is a published model, and there is a folder of that name here: {means}")
         return file(str(model), wanted)
-    if not path.exists():
+    if not path.is_dir() and not (path.exists() and path.suffix in SUFFIXES):
+        wrong = f"{model} is no model" if path.exists() else f"there is no model {model}"
         raise ValueError(
-            f"there is no model {model}; accepted: {', '.join(names())}, a run folder, "
+            f"{wrong}; accepted: {', '.join(names())}, a run folder, "
             "or a .keras, .tflite or .onnx file or SavedModel folder"
         )
     if path.is_dir() and not any(any(path.glob(kind)) for kind in ("*.keras", "*.tflite", "saved_model.pb*")):

@@ -33,9 +33,6 @@ def opened(model, task, backend="litert"):
         with silent():  # LiteRT tells which code it runs
             predictor = Predictor(model)
     else:
-        if Path(model).is_file() and Path(model).suffix not in (".keras", ".h5"):
-            accepted = ".keras, .tflite and .onnx files, run folders, SavedModel folders and published names"
-            raise ValueError(f"{model} is no model: accepted are {accepted}")
         with silent_start():
             predictor = Predictor(model, backend="keras")
     if predictor.task != task:
