@@ -787,7 +787,8 @@ def test_every_form_is_measured_and_gives_the_same_images(capfd, run, tmp_path):
         filled = file.inpaint(images, mask, steps=3, resample=2, seed=1)
         np.testing.assert_array_equal(filled[:, :, :14], images[:, :, :14])
         assert np.abs(filled[:, :, 14:] - images[:, :, 14:]).max() > 0.1
-        np.testing.assert_array_equal(filled[:1], file.inpaint(images[:1], mask, steps=3, resample=2, seed=1))
+        alone = file.inpaint(images[:1], mask, steps=3, resample=2, seed=1)  # the same draws; oneDNN rounds by batch
+        np.testing.assert_allclose(filled[:1], alone, atol=1e-5)
         small = 0.3 * images.reshape(2, 7, 4, 7, 4, 1).mean(axis=(2, 4))  # grey enough to be in [-1, 1] with details
         large = file.super_resolve(small, 4, steps=3, seed=1).reshape(2, 7, 4, 7, 4, 1).mean(axis=(2, 4))
         np.testing.assert_allclose(large, small, atol=0.1)
