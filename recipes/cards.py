@@ -126,6 +126,8 @@ def model_readme(name):
     lines += [f"Trained on {about['name']}{version} ({counts}), {card['parameters']:,} parameters, with", ""]
     lines += ["```", training["command"], "```", ""]
     lines += [f"{training['epochs']:,} epochs in {training['seconds'] / 60:,.0f} minutes on {card['hardware']}."]
+    if start := card.get("start", training.get("start")):  # of weights that were trained on
+        lines += ["", f"It started from earlier weights: {start}."]
     own = card["licence"]
     lines += ["", "## Licence", "", f"Weights: {own['weights']}. Data: {own['data']}. Why: {own['reason']}."]
     lines += ["", "This page is made from `card.json`, which has all figures."]
