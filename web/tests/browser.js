@@ -12,7 +12,7 @@ export const web = fileURLToPath(new URL("../", import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
-/** {page, url, close, troubles}: troubles gathers console errors and requests that leave the server. */
+/** {browser, page, context, url, close, troubles, stopServer}: troubles gathers console errors and requests that leave the server. */
 export async function start({ headers, media = true, viewport = { width: 1100, height: 900 }, scheme = "light" } = {}) {
   const running = server(join(web, "dist"), headers);
   await once(running.listen(0, "127.0.0.1"), "listening");
@@ -41,5 +41,5 @@ export async function start({ headers, media = true, viewport = { width: 1100, h
     running.close();
     await rm(scratch, { recursive: true, force: true });
   };
-  return { page, context, url, close, troubles, stopServer: () => (running.closeAllConnections(), running.close()) };
+  return { browser, page, context, url, close, troubles, stopServer: () => (running.closeAllConnections(), running.close()) };
 }

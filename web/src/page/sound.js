@@ -1,6 +1,7 @@
 // Spoken digits and other sounds: from a file, or from the microphone as it runs.
 
-import { ask, bars, button, canvas, example, facts, figure, fileButton, load, make, message, model, refused, select } from "./shared.js";
+import { ask, bars, button, canvas, draw, example, facts, figure, fileButton, load, make, message, model, refused, select } from "./shared.js";
+import { spectrogram } from "./spectrogram.js";
 
 export async function open(panel) {
   const status = message();
@@ -10,41 +11,16 @@ export async function open(panel) {
   const table = make("tbody");
   let [name, context, stream, rate, block] = ["spectrogram_cnn_sounds", null, null, 0, 0];
 
-  /** Columns of a spectrogram, for the eye only: 64 bands up to half the rate. */
-  function columns(samples) {
-    const [window, bands] = [256, 64];
-    const found = [];
-    for (let start = 0; start + window <= samples.length; start += window / 2) {
-      const column = new Float32Array(bands);
-      for (let band = 0; band < bands; band++) {
-        let [real, imaginary] = [0, 0];
-        for (let at = 0; at < window; at += 1) {
-          const value = samples[start + at] * (0.5 - 0.5 * Math.cos((2 * Math.PI * at) / window));
-          const angle = (Math.PI * (2 * band + 1) * at) / window;
-          real += value * Math.cos(angle);
-          imaginary -= value * Math.sin(angle);
-        }
-        column[band] = Math.log10(1e-6 + real * real + imaginary * imaginary);
-      }
-      found.push(column);
-    }
-    return found;
-  }
+  const scratch = canvas(1, 1, "");
+  /** Draws a spectrogram over the whole canvas, or moves what is there to the left and adds it at the end. */
   function paint(samples, scroll) {
-    const found = columns(samples);
+    const image = spectrogram(samples, picture.width);
+    if (!image) return;
+    draw(scratch, image);
     const pen = picture.getContext("2d");
-    const [width, height] = [picture.width, picture.height];
-    const wide = scroll ? 4 : width / Math.max(1, found.length);
-    if (scroll) pen.drawImage(picture, -wide * found.length, 0);
-    else pen.clearRect(0, 0, width, height);
-    found.forEach((column, index) => {
-      const left = scroll ? width - wide * (found.length - index) : wide * index;
-      column.forEach((value, band) => {
-        const light = Math.max(0, Math.min(1, (value + 4) / 6));
-        pen.fillStyle = `rgb(${Math.round(255 * light ** 2)}, ${Math.round(230 * light)}, ${Math.round(90 + 80 * light)})`;
-        pen.fillRect(left, height - ((band + 1) * height) / column.length, wide + 1, height / column.length + 1);
-      });
-    });
+    const wide = scroll ? 4 * image.width : picture.width;
+    if (scroll) pen.drawImage(picture, -wide, 0);
+    pen.drawImage(scratch, picture.width - wide, 0, wide, picture.height);
   }
   function rows(timeline) {
     const row = ({ start, end, label, confidence }) =>
