@@ -81,6 +81,7 @@ def train(
     deep_supervision: bool = False,
     encoder: str | None = None,
     encoder_weights: Literal["imagenet"] | None = None,
+    image_skip: bool = False,
     weights: str | None = None,
     setup: OmitArgPrefixes[training.Setup] = training.Setup(),
 ):
@@ -120,6 +121,8 @@ def train(
         deep_supervision: Whether the lower levels of the decoder learn the mask too.
         encoder: Encoder from keras.applications (mobilenet_v2, efficientnet_b0, ...) in place of our own.
         encoder_weights: Weights of that encoder: imagenet, or none.
+        image_skip: Whether the decoder of such an encoder, whose features end at half the resolution, sees the image
+            itself as well.
         weights: Model to start from: a published data set's name or a .keras file; it decides the network.
         setup: Seed, machine and folders.
     """
@@ -187,7 +190,7 @@ def _check(arguments):
 def _network_options(arguments):
     """What `zoo.unet` is given of the arguments of `train`."""
     names = ("filters", "convolutions", "stem_stride", "normalization", "residual", "separable", "dropout")
-    names += ("upsampling", "attention", "deep_supervision")
+    names += ("upsampling", "attention", "deep_supervision", "image_skip")
     options = {name: arguments[name] for name in names}
     if arguments["encoder"]:  # it has filters and a stride of its own
         chosen = {name: arguments[name] for name in ("encoder", "encoder_weights")}

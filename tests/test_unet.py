@@ -133,6 +133,24 @@ def test_encoders_have_skips_at_the_right_strides(encoder):
     np.testing.assert_allclose(seen[0, 20, 20], expected, atol=1e-4)
 
 
+def test_the_highest_level_sees_the_image_itself():
+    options = {"encoder": "efficientnet_lite0", "filters": (4, 4, 8, 8, 8), "convolutions": 2, "residual": True}
+    model = zoo.unet((64, 96, 3), 5, **options, image_skip=True)
+    assert model.get_layer("decoder1_skip").input[1].shape[1:] == (64, 96, 4)
+    plain = zoo.unet((64, 96, 3), 5, **options)
+    images = np.zeros((2, 64, 96, 3), np.float32)
+    images[1, 20:22, 30] = 1  # too thin for the first features of the encoder to know its place
+    for layer in model.layers:  # all that comes from the encoder is constant
+        if layer.name.startswith("stem"):
+            layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    first, second = np.array(model(images))
+    changed = np.argwhere(np.abs(first - second).max(-1) > 0)
+    assert changed.min(0).tolist() == [16, 26] and changed.max(0).tolist() == [25, 34]
+    assert model.count_params() > plain.count_params()
+    with pytest.raises(ValueError, match="for an encoder by name, got encoder=None"):
+        zoo.unet((64, 96, 3), 5, image_skip=True)
+
+
 def test_weights_fit_any_size_and_for_other_classes_all_but_the_last_layer(tmp_path):
     model = zoo.unet((32, 32, 3), 4, filters=(4, 6), normalization="batch")
     model.save(tmp_path / "model.keras")
@@ -715,6 +733,7 @@ def test_bad_pairs_are_named(pairs, tmp_path, capfd):
         (("train", "unet", "--size", 2, 2), "8 or more"),
         (("train", "unet", "--channels", 2), "channels must be 1 or 3"),
         (("train", "unet", "--encoder", "vgg"), "mobilenet_v2"),
+        (("train", "unet", "--image-skip"), "is for an encoder by name"),
         (("evaluate", "unet", "--model", "mnist_cnn"), "gives no mask"),
         (("evaluate", "unet", "--dataset", "scenez"), "did you mean 'scenes'"),
         (("predict", "unet"), "no image given"),

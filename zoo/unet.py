@@ -46,6 +46,7 @@ def unet(
     deep_supervision: bool = False,
     encoder: str | None = None,
     encoder_weights: Literal["imagenet", None] = None,
+    image_skip: bool = False,
     weights: File | None = None,
     name: str = "unet",
 ) -> keras.Model:
@@ -80,6 +81,8 @@ def unet(
             `zoo.backbones`. It has 5 levels below the full resolution, for which `filters` gives the decoder's filters.
             Needs a fixed size.
         encoder_weights: None or "imagenet" (from the extra `pretrained`, or downloaded by Keras), of the encoder.
+        image_skip: Whether the highest level of the decoder sees the image itself, through `convolutions` of its own:
+            the features of an encoder by name end at half the resolution, too coarse for poles and signs.
         weights: None, the name of a data set with published weights ("camvid", "scenes"), or the path of a `.keras`
             file. The file decides the architecture; with another number of classes all but the last layer is kept, any
             size that fits its strides will do.
@@ -114,6 +117,8 @@ def unet(
         raise ValueError(f"filters must be multiples of groups={groups}, got {filters}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    if image_skip and not encoder:
+        raise ValueError(f"{image_skip=} is for an encoder by name, got {encoder=}, whose first level is our own")
     if encoder and (len(filters) != 5 or stem_stride != 1):
         raise ValueError(f"with an encoder there are 5 filters and stem_stride=1, got {filters=}, {stem_stride=}")
     _check_shape(input_shape, 32 if encoder else stem_stride * 2 ** (len(filters) - 1))
@@ -121,6 +126,8 @@ def unet(
     block = {"normalization": normalization, "groups": groups, "separable": separable}
     if encoder:
         image, features, x = _pretrained(encoder, input_shape, encoder_weights)
+        if image_skip:
+            features[0] = _level(image, filters[0], convolutions, residual, block, name="image_skip")
     else:
         image = Input(input_shape, name="image")
         features, x = _encoder(image, filters, convolutions, stem_stride, residual, block)
