@@ -97,8 +97,8 @@ def train(
         size: nano (3 million parameters), small (11) or medium (26); or two factors, of the depth and of the width.
         backbone: Network pretrained on ImageNet that looks first: efficientnet_lite0 (extra `pretrained`), or one of
             keras.applications (MobileNetV3Small, ...). None: a backbone of the given size, from scratch.
-        freeze_until: Last layer that keeps its weights (of efficientnet_lite0 stage3, say), which makes steps cheaper;
-            by default stage3 where `weights` are chosen by themselves.
+        freeze_until: Last layer that keeps its weights (of efficientnet_lite0 stage3, say, or stage7 for all of it),
+            which makes steps cheaper; by default stage3 where `weights` are chosen by themselves.
         epochs: Passes over the data; by default as many as have 1,500 steps, but 40 to 300; where `weights` are chosen
             by themselves, as many as have 500.
         batch_size: Images per step; by default 8, for fewer than 100 images 4.

@@ -14,10 +14,11 @@ export async function open(panel) {
   const scratch = canvas(1, 1, "");
   /** Draws a spectrogram over the whole canvas, or moves what is there to the left and adds it at the end. */
   function paint(samples, scroll) {
+    const pen = picture.getContext("2d");
+    if (!scroll) pen.clearRect(0, 0, picture.width, picture.height);
     const image = spectrogram(samples, picture.width);
     if (!image) return;
     draw(scratch, image);
-    const pen = picture.getContext("2d");
     const wide = scroll ? 4 * image.width : picture.width;
     if (scroll) pen.drawImage(picture, -wide, 0);
     pen.drawImage(scratch, picture.width - wide, 0, wide, picture.height);
